@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace
+from hf_speech.data.voices.base import Job, Speaker, distribute_sources, draw_pace
 
 
 class Tones:
@@ -31,7 +31,7 @@ class Tones:
         voices = {source: source.split("+") for names in sources.values() for source in names}
         return {
             split: self._speakers(names, rng)
-            for split, names in deal_sources(voices.__getitem__, sources, counts, rng).items()
+            for split, names in distribute_sources(voices.__getitem__, sources, counts, rng).items()
         }
 
     def _speakers(self, names: list[str], rng: np.random.Generator) -> Iterator[Speaker]:

@@ -16,8 +16,8 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-const percent = (fraction) => `${Math.round(100 * fraction)} %`;
-const exactPercent = (fraction) => `${(100 * fraction).toFixed(1)} %`;
+const percent = (fraction) => `${Math.round(100 * fraction)}%`;
+const exactPercent = (fraction) => `${(100 * fraction).toFixed(1)}%`;
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${(seconds % 60).toFixed(1).padStart(4, "0")}`;
 
 function render() {

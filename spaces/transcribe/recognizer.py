@@ -87,7 +87,7 @@ class SpaceRecognizer:
         return list(transcript.hypothesis.words)
 
     def log_probs_fn(self, recording: Recording) -> Callable[[np.ndarray], np.ndarray]:
-        """Returns the function that maps samples of a recording to log-probabilities."""
+        """Returns the function that maps samples of a recording to log probabilities."""
         extractor = fit_extractor(self.extractor, recording)
 
         def log_probs(samples: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ class SpaceRecognizer:
 
     @torch.inference_mode()
     def _compute(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """Returns the log-probabilities of one clip, `(frames, tokens + phones)`."""
+        """Returns the log probabilities of one clip, `(frames, tokens + phones)`."""
         output = self._model(**{name: torch.as_tensor(values).to(zero_gpu.DEVICE) for name, values in inputs.items()})
         both = [logits for logits in (output.logits, getattr(output, "phone_logits", None)) if logits is not None]
         return torch.cat([logits[0].float().log_softmax(dim=-1) for logits in both], dim=1).cpu().numpy()

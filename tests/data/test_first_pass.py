@@ -129,5 +129,5 @@ def test_stores_a_shared_recording_once(corpus, digit_folder):
     one.begin("train", [1.0])
     samples = read_audio(content, 8000)
     for name in ("a", "b"):
-        one.take({"path": name, "bytes": content}, samples)
+        one.store({"path": name, "bytes": content}, samples)
     assert one.read({"path": "c", "bytes": content}) is samples

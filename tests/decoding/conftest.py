@@ -12,13 +12,13 @@ TOKENS = ("<pad>", "|", "a", "b")
 
 
 def draw_log_probs(frames: int, tokens: int = len(TOKENS), seed: int = 0, sharpness: float = 2.0) -> np.ndarray:
-    """Random log-probabilities `(frames, tokens)`."""
+    """Random log probabilities `(frames, tokens)`."""
     logits = np.random.default_rng(seed).normal(size=(frames, tokens)) * sharpness
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
 def every_path(log_probs: np.ndarray) -> Iterator[tuple[tuple[int, ...], float]]:
-    """Yields every path of one token per frame, with its log-probability."""
+    """Yields every path of one token per frame, with its log probability."""
     frames, tokens = log_probs.shape
     for path in product(range(tokens), repeat=frames):
         yield path, float(sum(log_probs[frame, token] for frame, token in enumerate(path)))
@@ -30,7 +30,7 @@ def collapse(path: tuple[int, ...], blank: int = 0) -> tuple[int, ...]:
 
 
 def add_up(log_probs: np.ndarray, key: Callable[[tuple[int, ...]], object]) -> dict[object, float]:
-    """Returns the log-probability of every output, where `key` maps paths to outputs."""
+    """Returns the log probability of every output, where `key` maps paths to outputs."""
     sums: dict[object, float] = {}
     for path, score in every_path(log_probs):
         meaning = key(path)

@@ -115,7 +115,7 @@ DIGITS = ("<pad>", "|", "<unk>", *"0123456789")
 
 
 def spell_out(text: str, tokens: Sequence[str]) -> np.ndarray:
-    """Returns log-probabilities that are certain of a text, with a blank between equal characters."""
+    """Returns log probabilities that are certain of a text, with a blank between equal characters."""
     ids = [0]
     for character in text.replace(" ", "|"):
         ids += [tokens.index(character), 0]

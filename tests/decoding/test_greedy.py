@@ -12,7 +12,7 @@ TOKENS = ("<pad>", "|", "a", "b")
 
 
 def say(path: str, sure: float = 0.7) -> np.ndarray:
-    """Returns log-probabilities with this best path (`-` is the blank), which has probability `sure` in every frame."""
+    """Returns log probabilities with this best path (`-` is the blank), which has probability `sure` in every frame."""
     ids = ["-|ab".index(character) for character in path]
     probabilities = np.full((len(path), len(TOKENS)), (1 - sure) / (len(TOKENS) - 1))
     probabilities[np.arange(len(path)), ids] = sure

@@ -1,4 +1,4 @@
-"""Checks of log-probabilities and texts, and words from tokens."""
+"""Checks of log probabilities and texts, and words from tokens."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ FRAME = 0.1
 
 
 def say(path: str, certainty: float = 0.97) -> np.ndarray:
-    """Returns log-probabilities of a path of the tokens `.` (blank), `|`, `a` and `b`."""
+    """Returns log probabilities of a path of the tokens `.` (blank), `|`, `a` and `b`."""
     ids = [".|ab".index(token) for token in path]
     probabilities = np.full((len(ids), 4), (1 - certainty) / 3, dtype=np.float32)
     probabilities[np.arange(len(ids)), ids] = certainty

@@ -29,7 +29,7 @@ def make(model: Path | None, **options: object) -> PhoneSearch:
 
 
 def emissions(*phones: int, sharpness: float = 6.0, seed: int = 0) -> np.ndarray:
-    """Returns log-probabilities of frames in which these phones are likely (0 is the blank)."""
+    """Returns log probabilities of frames in which these phones are likely (0 is the blank)."""
     logits = np.random.default_rng(seed).normal(0, 1, (len(phones), 5))
     logits[np.arange(len(phones)), phones] += sharpness
     scores: np.ndarray = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -340,4 +340,4 @@ def test_writes_and_filters_the_mean_log_probability(recordings: Path, tmp_path:
     table = tmp_path / "t.csv"
     label_recordings(Certain({}), files, table, chosen=LabelFilter(min_log_probability=-1), progress=False)
     assert [row["log_probability"] for row in rows_of(table)] == ["-0.1000", "-0.9000", ""]
-    assert [row["reason"] for row in rows_of(tmp_path / "t.rejected.csv")] == ["log-probability below -1"]
+    assert [row["reason"] for row in rows_of(tmp_path / "t.rejected.csv")] == ["log probability below -1"]

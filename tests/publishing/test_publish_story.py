@@ -140,8 +140,8 @@ def test_publishes_and_verifies_end_to_end(
 
     # A number of the card is changed: refused, and nothing is sent.
     card = hub.files("model", "ann/tones")["README.md"].decode()
-    assert "100.0 %" in card
-    (runs["tones"] / "README.md").write_text(card.replace("100.0 %", "99.1 %", 1))
+    assert "100.0%" in card
+    (runs["tones"] / "README.md").write_text(card.replace("100.0%", "99.1%", 1))
     commits = len(hub.requests("POST", "/commit/"))
     changed = client.cli("publish", runs["tones"], "--repo-id", "ann/tones", "--no-verify")
     assert changed.status == 2

@@ -31,7 +31,7 @@ def own_notes(result: Staged) -> list[str]:
 def headline(run: Path) -> str:
     """Returns the first metric as formatted on the card."""
     accuracy = json.loads((run / "evaluation" / "test.json").read_text())["metrics"]["accuracy"]
-    return f"**{percent(accuracy)} %**"
+    return f"**{percent(accuracy)}%**"
 
 
 @pytest.mark.parametrize("name", ["fsdd-digits", "an4"])
@@ -144,14 +144,14 @@ def test_uses_and_checks_the_card_of_the_folder(digits: Path, tmp_path: Path) ->
     result = staged(digits, tmp_path)
     assert (result.folder / "README.md").read_text() == mine
     shutil.rmtree(result.folder)
-    (digits / "README.md").write_text(mine.replace(headline(digits), "**12.3 %**"))
-    refused(digits, tmp_path, r"claims 12\.3 %, which no evaluation file supports")
+    (digits / "README.md").write_text(mine.replace(headline(digits), "**12.3%**"))
+    refused(digits, tmp_path, r"claims 12\.3%, which no evaluation file supports")
 
 
 def test_rejects_a_changed_number_in_the_card(digits: Path, tmp_path: Path) -> None:
     card = (staged(digits, tmp_path).folder / "README.md").read_text()
     shutil.rmtree(tmp_path / "staged")
-    refused(digits, tmp_path, r"claims 12\.3 %", card=card.replace(headline(digits), "**12.3 %**"))
+    refused(digits, tmp_path, r"claims 12\.3%", card=card.replace(headline(digits), "**12.3%**"))
     (digits / "LICENSE").write_text(MIT)
     refused(digits, tmp_path, r"card names the license apache-2\.0, but the license is mit", card=card)
     (digits / "LICENSE").unlink()

@@ -61,7 +61,7 @@ def test_classifies_uploads_and_shows_a_history(visit: Callable[..., Any], class
     wait_for_label(page, "zero")
     wait_for_history(page, 2)
     assert [row[0::2] for row in history(page)] == [["zero.flac", "zero"], ["seven.flac", "seven"]]
-    assert history(page)[1][3] == f"{shares[0]} %"
+    assert history(page)[1][3] == f"{shares[0]}%"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "classify-light.png", full_page=True, animations="disabled")
     page.get_by_role("button", name="Clear the table").click()

@@ -32,9 +32,9 @@ def test_save_and_load_round_trip(dictionary: Path, tmp_path: Path) -> None:
     again = Lexicon.load(tmp_path / "again.txt")
     assert again.phones == lexicon.phones
     assert again.encode("may to").tolist() == lexicon.encode("may to").tolist()
-    assert again.knows("TO may")
-    assert again.knows("")
-    assert not again.knows("to june")
+    assert again.covers("TO may")
+    assert again.covers("")
+    assert not again.covers("to june")
 
 
 def test_reports_missing_words(dictionary: Path) -> None:
@@ -81,7 +81,7 @@ def test_ignores_comments_probabilities_and_stress(tmp_path: Path, lines: str) -
 def test_a_word_may_begin_with_a_number_sign(tmp_path: Path) -> None:
     path = tmp_path / "words.dic"
     path.write_text("#HASH-MARK HH AE1 SH\n", encoding="utf-8")
-    assert Lexicon.load(path).knows("#hash-mark")
+    assert Lexicon.load(path).covers("#hash-mark")
 
 
 def test_rejects_dictionaries_in_other_encodings(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_compares_words_after_normalization(tmp_path: Path, written: str, spoken
     again = Lexicon.load(tmp_path / "lexicon.txt")
     for word in (written, spoken):
         assert again.encode(word).tolist() == [1, 2]
-    assert not again.knows(f"{written}s")
+    assert not again.covers(f"{written}s")
 
 
 def test_keeps_the_first_of_equal_words() -> None:
@@ -119,7 +119,7 @@ def test_keeps_the_first_of_equal_words() -> None:
 
 
 def test_distinguishes_the_dotless_i() -> None:
-    assert not Lexicon({"ısı": ["A"]}).knows("isi")
+    assert not Lexicon({"ısı": ["A"]}).covers("isi")
 
 
 def test_adds_words_of_known_phones() -> None:
@@ -127,4 +127,4 @@ def test_adds_words_of_known_phones() -> None:
     assert lexicon.extend({"Go": ["S"], "goes": ["G", "OW", "S"], "zoo": ["Z", "UW"], "oh": ["OW"], "hm": []}) == 2
     assert lexicon.phones == ("G", "OW", "S")
     assert lexicon.encode("go goes oh").tolist() == [1, 2, 1, 2, 3, 2]
-    assert not lexicon.knows("zoo")
+    assert not lexicon.covers("zoo")

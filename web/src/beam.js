@@ -188,7 +188,7 @@ export class BeamDecoder {
 }
 
 /**
- * Returns log-probabilities, with one for a delimiter that the model does not have.
+ * Returns log probabilities, with one for a delimiter that the model does not have.
  * @param {Float32Array} logits
  */
 function logSoftmax(logits) {

@@ -88,7 +88,7 @@ export class KeywordStream {
     /** All events so far. @type {KeywordEvent[]} */
     this.events = [];
     this.frames = this.ready = 0;
-    /** Log-probabilities that each keyword is absent, for the last frames. @type {number[][]} */
+    /** Log probabilities that each keyword is absent, for the last frames. @type {number[][]} */
     this.past = Array.from({ length: detector.smoothing_frames }, () => keywords.map(() => 0));
   }
 

@@ -19,7 +19,7 @@ const ARRAYS = { U8: Uint8Array, U16: Uint16Array, U32: Uint32Array, I16: Int16A
  * @property {number} beam_size
  * @property {boolean} search_phones Whether the search uses phones, and letters rescore its texts, instead of letters.
  * @property {number} num_phones Number of phones that the recognizer predicts, including the blank (0).
- * @property {number} rescoring_weight Weight of the log-probability of the rescoring tokens; 0 for no rescoring.
+ * @property {number} rescoring_weight Weight of the log probability of the rescoring tokens; 0 for no rescoring.
  */
 
 /** A language model. A history is a node in the trie of n-grams, that of its longest known suffix; node 0 has no words. */

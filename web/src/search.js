@@ -1,4 +1,4 @@
-// A beam search over CTC log-probabilities with a language model and hot words. It corresponds to `hf_speech.decoding.beam`
+// A beam search over CTC log probabilities with a language model and hot words. It corresponds to `hf_speech.decoding.beam`
 // or, with pronunciations, `hf_speech.decoding.phone_search`, which document its objective and sources.
 
 import { HotWordError, spellHotWord } from "./hotwords.js";
@@ -21,7 +21,7 @@ const CERTAINLY_BLANK = Math.log(0.999); // No text is extended in a frame with 
  */
 
 /**
- * A text with the log-probabilities of its alignments that end in a blank, and of those that end in its last token.
+ * A text with the log probabilities of its alignments that end in a blank, and of those that end in its last token.
  * @typedef {{ text: Text, blank: number, token: number }} Hypothesis
  */
 
@@ -140,7 +140,7 @@ export class BeamSearch {
   /**
    * Returns the hypotheses after one more frame.
    * @param {Hypothesis[]} beam
-   * @param {Float32Array} frame Log-probabilities `(size,)`.
+   * @param {Float32Array} frame Log probabilities `(size,)`.
    */
   step(beam, frame) {
     const { size, copies, model } = this;

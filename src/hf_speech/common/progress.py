@@ -12,7 +12,7 @@ from tqdm.std import tqdm as terminal_bar
 SECONDS_BETWEEN_LINES = 60.0
 
 
-def draws_bars() -> bool:
+def shows_bars() -> bool:
     """Returns whether progress is drawn as a bar, which would fill a log file."""
     return sys.stderr.isatty() or chosen_by_tqdm is not terminal_bar
 
@@ -24,7 +24,7 @@ def progress_bar(*arguments: Any, **options: Any) -> Any:
         *arguments: As for `tqdm.tqdm`.
         **options: As for `tqdm.tqdm`.
     """
-    return tqdm(*arguments, **options) if draws_bars() else _Lines(*arguments, **options)
+    return tqdm(*arguments, **options) if shows_bars() else _Lines(*arguments, **options)
 
 
 class _Lines(terminal_bar):

@@ -51,7 +51,7 @@ class FirstPass:
         self._free_bytes = KEEP_DECODED_BYTES if split in KEPT_SPLITS and needed <= KEEP_DECODED_BYTES else 0
         self._collects_statistics = split == "train" and self._needs_statistics
 
-    def take(self, source: Any, samples: np.ndarray) -> None:
+    def store(self, source: Any, samples: np.ndarray) -> None:
         """Stores the samples and statistics of a decoded recording, as needed. Thread-safe."""
         key = _key(source)
         if self._collects_statistics:

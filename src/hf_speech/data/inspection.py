@@ -207,7 +207,7 @@ def _decode(
     except BadAudio as error:
         return _Decoded(name, error=error)
     if first_pass is not None and blocks and count >= first_pass.min_samples:
-        first_pass.take(source, blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
+        first_pass.store(source, blocks[0] if len(blocks) == 1 else np.concatenate(blocks))
     return _Decoded(name, count / sampling_rate, digest.digest(), is_silent)
 
 

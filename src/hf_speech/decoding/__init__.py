@@ -1,6 +1,6 @@
-"""Decodes log-probabilities to text: greedily, by beam search with a language model, or aligned to a given text.
+"""Decodes log probabilities to text: greedily, by beam search with a language model, or aligned to a given text.
 
-The functions are model-agnostic: they take log-probabilities `(frames, tokens)` and the strings of the tokens. The
+The functions are model-agnostic: they take log probabilities `(frames, tokens)` and the strings of the tokens. The
 result, a `Hypothesis`, has words with times, which `make_cues` converts to subtitles. Long recordings are cut at
 pauses. All scores are natural logarithms.
 """

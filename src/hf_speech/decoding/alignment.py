@@ -57,7 +57,7 @@ def align_text(
         word_delimiter: The token between words.
 
     Returns:
-        The text with times. Its score is the log-probability of the best path. Words that are not in the recording
+        The text with times. Its score is the log probability of the best path. Words that are not in the recording
         have low confidences.
 
     Raises:
@@ -83,7 +83,7 @@ def align(log_probs: LogProbs, ids: Sequence[int], blank: int = BLANK) -> tuple[
         blank: The id of the CTC blank.
 
     Returns:
-        The frames of each token, and the log-probability of the path. Of equally probable paths, the one with the
+        The frames of each token, and the log probability of the path. Of equally probable paths, the one with the
         earliest transitions is returned.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Beam search over CTC log-probabilities with a language model, a lexicon and hot words.
+"""Beam search over CTC log probabilities with a language model, a lexicon and hot words.
 
 This is the prefix search of Graves & Jaitly (2014, ICML; also Hannun et al., arXiv 1408.2873): a hypothesis is a text,
 and its probability is summed over all alignments in the beam. The search maximizes, in natural logarithms:
@@ -71,7 +71,7 @@ def check_settings(*, beam_size: int, beam_threshold: float = 1.0, lm_weight: fl
 class BeamSearchDecoder:
     """CTC beam search with an optional language model, lexicon and hot words.
 
-    It decodes the log-probabilities of any CTC model whose tokens are characters. For models of transformers, see
+    It decodes the log probabilities of any CTC model whose tokens are characters. For models of transformers, see
     `for_tokenizer`.
 
     Args:
@@ -82,7 +82,7 @@ class BeamSearchDecoder:
             language model; without one, any sequence of tokens can be recognized.
         beam_size: Maximum number of hypotheses after each frame.
         beam_threshold: Hypotheses whose score is lower than the best by more than this are dropped.
-        lm_weight: Weight of the language model's log-probability.
+        lm_weight: Weight of the language model's log probability.
         word_score: Added for each word. A positive value reduces deletions, a negative one insertions.
         hot_words: Words to prefer, such as names.
         hot_word_score: Added for each hot word.
@@ -246,7 +246,7 @@ class BeamSearchDecoder:
             At least one hypothesis, the best first. The score is the sum that the search maximizes.
 
         Raises:
-            HFSpeechError: If `log_probs` are not log-probabilities of the tokens.
+            HFSpeechError: If `log_probs` are not log probabilities of the tokens.
         """
         log_probs = check_log_probs(log_probs, self._num_tokens)
         scores = self._search(log_probs)

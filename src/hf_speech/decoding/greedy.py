@@ -41,7 +41,7 @@ def greedy_decode(
         word_delimiter: The token between words.
 
     Returns:
-        The hypothesis. Its score is the log-probability of the best path.
+        The hypothesis. Its score is the log probability of the best path.
 
     Raises:
         HFSpeechError: If `log_probs` is invalid; see `check_log_probs`.

@@ -117,7 +117,7 @@ def _join(spans: Sequence[TokenSpan], tokens: Sequence[str], seconds_per_frame: 
 
 
 def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.ndarray:
-    """Checks log-probabilities and converts them to NumPy.
+    """Checks log probabilities and converts them to NumPy.
 
     Args:
         log_probs: Natural logarithms of the tokens' probabilities `(frames, tokens)`, on any device, of any float type.
@@ -134,7 +134,7 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
     array = np.asarray(log_probs, dtype=np.float32)
     if array.ndim != 2 or array.shape[1] != (num_tokens or array.shape[1]):
         raise HFSpeechError(
-            f"Log-probabilities of shape {array.shape} cannot be decoded: give those of one utterance, "
+            f"Log probabilities of shape {array.shape} cannot be decoded: give those of one utterance, "
             f"(frames, {num_tokens or 'tokens'})."
         )
     with np.errstate(over="ignore"):
@@ -142,7 +142,7 @@ def check_log_probs(log_probs: LogProbs, num_tokens: int | None = None) -> np.nd
     # The tolerance is for bfloat16. Comparisons with NaN are false.
     if not np.all(np.abs(sums - 1) < 0.1):
         raise HFSpeechError(
-            "These are not log-probabilities, since probabilities do not sum to 1 in every frame: apply log_softmax to "
+            "These are not log probabilities, since probabilities do not sum to 1 in every frame: apply log_softmax to "
             "the logits, and if they contain NaN, train the model again."
         )
     return np.maximum(array, FLOOR)

@@ -64,7 +64,7 @@ class KeywordScores:
         self._past = extended[len(extended) - (count - 1) :]
         if not len(absent):
             return absent
-        # The log-probability that the keyword is at none of the frames.
+        # The log probability that the keyword is at none of the frames.
         none = np.lib.stride_tricks.sliding_window_view(extended, count, axis=0).sum(axis=-1)
         scores: np.ndarray = np.log(-np.expm1(none) + _EPSILON) - none
         return scores

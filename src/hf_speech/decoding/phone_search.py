@@ -24,7 +24,7 @@ _FIRST_CODE_POINT = 0xE000  # Tokens are written as characters of a private use 
 
 
 class PhoneSearch(BeamSearchDecoder):
-    """Finds texts for the log-probabilities of phones; see `candidates`.
+    """Finds texts for the log probabilities of phones; see `candidates`.
 
     Args:
         num_ids: Number of phones, including the blank (0).
@@ -94,7 +94,7 @@ class PhoneSearch(BeamSearchDecoder):
         return self._num_ids
 
     def candidates(self, log_probs: LogProbs) -> dict[str, float]:
-        """Returns all texts in the final beam with their scores, for log-probabilities `(frames, phones)`."""
+        """Returns all texts in the final beam with their scores, for log probabilities `(frames, phones)`."""
         log_probs = np.tile(check_log_probs(log_probs, self._num_ids), (1, _MAX_HOMOPHONES + 1))
         log_probs[:, self._num_ids :: self._num_ids] = -np.inf  # Only the first copy of the blank may be used.
         return {self._text(ids): score for ids, score in self._search(log_probs).items()}

@@ -15,7 +15,7 @@ from hf_speech.decoding.hypothesis import BLANK, FLOOR, check_log_probs
 
 
 def phone_scores(log_probs: np.ndarray, pronunciations: Sequence[Sequence[int]], blank: int = BLANK) -> np.ndarray:
-    """Computes the CTC log-probability of pronunciations over all alignments (Graves et al. 2006, section 4.1).
+    """Computes the CTC log probability of pronunciations over all alignments (Graves et al. 2006, section 4.1).
 
     Args:
         log_probs: Natural logarithms of the phones' probabilities `(frames, phones)`.

@@ -21,8 +21,8 @@ _LOOKUP_FACTOR = 4
 _CERTAINLY_BLANK = math.log(0.999)
 _HYPOTHESIS = np.dtype(
     [
-        ("blank", np.float64),  # log-probability of the alignments that end in a blank
-        ("token", np.float64),  # log-probability of the alignments that end in the last token
+        ("blank", np.float64),  # log probability of the alignments that end in a blank
+        ("token", np.float64),  # log probability of the alignments that end in the last token
         ("score", np.float64),  # sum of the scores of language model, words and hot words
         ("last", np.int64),  # the last token; initially the delimiter
         ("node", np.int64),  # node of the incomplete word in the trie; 0 between words, -1 outside the trie
@@ -227,7 +227,7 @@ def _slot(slots: np.ndarray, mask: int, beam: np.ndarray, hash: np.uint64) -> in
 def search(
     log_probs: np.ndarray, options: Options, words: Words, ngrams: Ngrams
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the best texts for log-probabilities `(frames, tokens)`.
+    """Finds the best texts for log probabilities `(frames, tokens)`.
 
     Returns:
         The index of each text's last entry; the scores of the texts; and the entries, each a token and the index of
@@ -320,7 +320,7 @@ def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.nd
     """Finds the most probable path through states, which are tokens with blanks around them; see `alignment`.
 
     Returns:
-        The state in each frame, and the log-probability of the path.
+        The state in each frame, and the log probability of the path.
     """
     num_frames, num_states = len(log_probs), len(states)
     steps = np.zeros((num_frames, num_states), np.int8)
@@ -348,7 +348,7 @@ def most_probable_path(log_probs: np.ndarray, states: np.ndarray) -> tuple[np.nd
 
 @_compile
 def sum_alignments(probabilities: np.ndarray, ids: np.ndarray, lengths: np.ndarray, blank: int) -> np.ndarray:
-    """Computes the log-probabilities of texts over all of their alignments; see `phones`.
+    """Computes the log probabilities of texts over all of their alignments; see `phones`.
 
     Args:
         probabilities: Token probabilities, float64 `(frames, tokens)`; not logarithms, which are slower to add.

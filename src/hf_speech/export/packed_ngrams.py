@@ -106,7 +106,7 @@ def _pronunciations(recognizer: Recognizer, options: BeamOptions, lexicon: Lexic
     if isinstance(search, PhoneSearch):
         known = search.pronunciations()
     else:
-        known = {word: lexicon.phone_ids(word) for word in words if lexicon.knows(word)}
+        known = {word: lexicon.phone_ids(word) for word in words if lexicon.covers(word)}
     return _smallest(np.array([id for word in words for id in (*known.get(word, ()), 0)]))
 
 

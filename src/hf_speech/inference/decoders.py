@@ -146,7 +146,7 @@ def make_search(recognizer: Recognizer, options: BeamOptions, lexicon: Lexicon |
         letters = frozenset(tokens)
         return PhoneSearch(
             lexicon.num_ids,
-            lambda word: lexicon.phone_ids(word) if lexicon.knows(word) and spell(word, letters) == word else [],
+            lambda word: lexicon.phone_ids(word) if lexicon.covers(word) and spell(word, letters) == word else [],
             language_model=options.language_model,
             beam_size=options.beam_size,
             lm_weight=options.phones.lm_weight,
@@ -206,7 +206,7 @@ def pronounced(lexicon: Lexicon, log_probs: np.ndarray, texts: Sequence[str]) ->
 
     If a text has a word without a pronunciation, such as a hot word, texts cannot be compared and all get 0.
     """
-    if not all(lexicon.knows(text) for text in texts):
+    if not all(lexicon.covers(text) for text in texts):
         return np.zeros(len(texts))
     return phone_scores(log_probs, list(map(lexicon.phone_ids, texts)))
 

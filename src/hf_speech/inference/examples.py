@@ -23,7 +23,7 @@ def choose_examples(space: Path, labels: Iterable[str], recognizer: Recognizer |
     """
     sentences = sorted((space / "sentences").glob("*.flac"))
     lexicon = load_lexicon(recognizer) if recognizer is not None and sentences else None
-    if lexicon is not None and all(lexicon.knows(path.stem) for path in sentences):
+    if lexicon is not None and all(lexicon.covers(path.stem) for path in sentences):
         return sentences
     known = {label.casefold() for label in labels} | {" "}
     examples = sorted((space / "examples").glob("*.flac"))

@@ -61,7 +61,7 @@ class LabelFilter:
             return f"confidence below {self.min_confidence:g}"
         lowest = self.min_log_probability
         if lowest is not None and label.log_probability is not None and label.log_probability < lowest:
-            return f"log-probability below {lowest:g}"
+            return f"log probability below {lowest:g}"
         if disagreement is not None and disagreement > self.max_disagreement:
             return f"disagreement above {self.max_disagreement:g}"
         rate = len(label.answer) / max(label.duration, 1e-3)

@@ -130,7 +130,7 @@ def add_pronunciations(loaded: LoadedModel, language_model: Path) -> int:
         return 0
     letters = set(loaded.tokens)
     vocabulary = NgramModel.load(language_model, max_order=1).vocabulary
-    missing = [word for word in vocabulary if letters.issuperset(word) and not lexicon.knows(word)]
+    missing = [word for word in vocabulary if letters.issuperset(word) and not lexicon.covers(word)]
     added = lexicon.extend(english_pronunciations(missing))
     if added:
         lexicon.save(path)

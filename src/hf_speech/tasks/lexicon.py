@@ -77,7 +77,7 @@ class Lexicon:
         """The number of phones, plus one for the blank."""
         return len(self.phones) + 1
 
-    def knows(self, text: str) -> bool:
+    def covers(self, text: str) -> bool:
         """Returns whether every word of a text has a pronunciation."""
         return all(_key(word) in self._pronunciations for word in text.split())
 

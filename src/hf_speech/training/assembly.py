@@ -126,7 +126,7 @@ def _optional_callbacks(
 ) -> Iterator[TrainerCallback]:
     if options.early_stopping_patience is not None:
         yield EarlyStoppingCallback(options.early_stopping_patience)
-    yield NonFiniteGuard(run_dir, options.nonfinite_loss, trainer.take_files)
+    yield NonFiniteGuard(run_dir, options.nonfinite_loss, trainer.pop_files)
     if options.weight_averaging:
         yield WeightAveraging(options.weight_averaging, checkpoint)
     if process_state().is_main_process and (writer := _tensorboard_writer(options.report_to, run_dir)) is not None:

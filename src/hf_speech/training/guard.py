@@ -30,13 +30,13 @@ class NonFiniteGuard(TrainerCallback):
     Args:
         run_dir: The run folder, for `nonfinite.json`.
         policy: "stop" or "skip".
-        take_files: Returns the files of the utterances since its last call.
+        pop_files: Returns the files of the utterances since its last call.
     """
 
-    def __init__(self, run_dir: Path, policy: Literal["stop", "skip"], take_files: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, run_dir: Path, policy: Literal["stop", "skip"], pop_files: Callable[[], Sequence[str]]) -> None:
         self.file = run_dir / "nonfinite.json"
         self.policy = policy
-        self.take_files = take_files
+        self.pop_files = pop_files
         self._bad_steps: list[dict[str, Any]] = []
         self._in_a_row = 0
         self._buffers: list[torch.Tensor] = []
@@ -58,7 +58,7 @@ class NonFiniteGuard(TrainerCallback):
         Raises:
             TrainingError: If they are not finite and the policy is "stop", or too many steps in a row were skipped.
         """
-        files = list(self.take_files())
+        files = list(self.pop_files())
         if not any_process(process_state(), not _all_finite(model)):
             self._in_a_row = 0
             return

@@ -28,7 +28,7 @@ SHARED_TEXT = {"vocabulary", "unknown", "lexicon"}
 _INHERITED = {"seed", "min_duration", "max_duration", "trust_archive"}
 
 
-def take_members(
+def pop_members(
     section: dict[str, Any], given: dict[str, str], known: set[str]
 ) -> list[tuple[dict[str, Any], dict[str, str]]]:
     """Removes the entries of `corpora` from a section, and their overrides from the command line.
@@ -77,7 +77,7 @@ def make_member(
 
     Args:
         number: The position of the entry.
-        entry: An entry from `take_members`.
+        entry: An entry from `pop_members`.
         given: Its overrides.
         root: The folder of all corpora, if given.
         task: The task.
@@ -149,4 +149,4 @@ def dotted(content: Mapping[str, Any], sections: Collection[str]) -> list[str]:
     return keys
 
 
-__all__ = ["dotted", "make_member", "take_members"]
+__all__ = ["dotted", "make_member", "pop_members"]

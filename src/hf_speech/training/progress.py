@@ -11,7 +11,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy, has_length
 from transformers.training_args import TrainingArguments
 
-from hf_speech.common.progress import SECONDS_BETWEEN_LINES, draws_bars
+from hf_speech.common.progress import SECONDS_BETWEEN_LINES, shows_bars
 from hf_speech.tasks import metric_named
 
 
@@ -26,7 +26,7 @@ class ProgressReporter(ProgressCallback):
     def __init__(self, metric: str, live: bool | None = None) -> None:
         super().__init__()
         self.metric = metric
-        self.live = draws_bars() if live is None else live
+        self.live = shows_bars() if live is None else live
         self._training_loss: float | None = None  # None until transformers logs it.
         self._last_line = 0.0
         self.prediction_bar: Any = None

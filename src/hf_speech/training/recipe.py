@@ -33,7 +33,7 @@ from hf_speech.evaluation.rows import Selection, select_rows
 from hf_speech.inference import LoadedModel
 from hf_speech.models import SpeechFeatureExtractor
 from hf_speech.tasks import DEFAULT_TASK, Task, get_task
-from hf_speech.training.mixtures import dotted, make_member, take_members
+from hf_speech.training.mixtures import dotted, make_member, pop_members
 from hf_speech.training.options import TrainingOptions
 from hf_speech.training.warm_start import KEYS, BaseModel, WarmStart
 
@@ -163,7 +163,7 @@ def load_recipe(
     parser = _make_parser(task, CORPORA[corpus_name], CONFIG_MAPPING[model_type])
     valid = set(parser.get_defaults().keys())
     content["corpus"] = dict(content["corpus"])
-    members = take_members(content["corpus"], given, valid) if corpus_name == Mixture.name else []
+    members = pop_members(content["corpus"], given, valid) if corpus_name == Mixture.name else []
     given = {_full_key(key, valid): value for key, value in given.items()}
     for place, keys in ((origin, dotted(content, SECTIONS)), ("The command line", given)):
         for key in keys:

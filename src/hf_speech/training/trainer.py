@@ -138,7 +138,7 @@ class SpeechTrainer(SnapshotPushes):
         print(self.profile)
         return {"profile": self.profile.to_dict()}
 
-    def take_files(self) -> list[str]:
+    def pop_files(self) -> list[str]:
         """Returns the files of this process's utterances since the last call."""
         files, self._files = self._files, []
         return files

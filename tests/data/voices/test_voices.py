@@ -16,7 +16,7 @@ from stub_voices import Tones
 from hf_speech.data import make_corpus
 from hf_speech.data.corpora.base import SPLITS
 from hf_speech.data.voices import ENGINES, cast_speakers, find_engine
-from hf_speech.data.voices.base import NORMAL_PACE, Speaker, deal
+from hf_speech.data.voices.base import NORMAL_PACE, Speaker, distribute
 from hf_speech.errors import CorpusError
 
 needs_espeak = pytest.mark.skipif(
@@ -199,7 +199,7 @@ def test_voices_depend_only_on_the_files(tmp_path: Path) -> None:
     ],
 )
 def test_distributes_names_by_counts(names: int, counts: dict[str, int], sizes: list[int]) -> None:
-    shares = deal(range(names), counts)
+    shares = distribute(range(names), counts)
     assert [len(found) for found in shares.values()] == sizes
     assert [name for found in shares.values() for name in found] == list(range(names))
 

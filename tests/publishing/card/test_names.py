@@ -74,9 +74,9 @@ def test_rejects_a_changed_metric_next_to_an_unusual_name(tmp_path: Path) -> Non
     folder = Path(shutil.copytree(DIGITS, tmp_path / "run"))
     with_names(folder, "train")
     card = render_card(folder, repo_id="anna/x")
-    assert "| 43.2 % |" in card
+    assert "| 43.2% |" in card
     with pytest.raises(PublishError, match=r"no evaluation file|the files"):
-        check_card(card.replace("| 43.2 % |", "| 93.2 % |", 1), folder)
+        check_card(card.replace("| 43.2% |", "| 93.2% |", 1), folder)
 
 
 @pytest.mark.parametrize("tag", ["v1.0", "1.2.3", "v2", "release-0.9", "2024.1"])

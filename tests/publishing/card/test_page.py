@@ -56,10 +56,10 @@ def test_cards_have_all_sections(folder: Path) -> None:
     ]
     main = "accuracy" if "accuracy" in report["metrics"] else "wer"
     value, (low, high) = report["metrics"][main], report["confidence"][main]
-    assert f"**{100 * value:.1f} %** | {100 * low:.1f} to {100 * high:.1f} % |" in content
+    assert f"**{100 * value:.1f}%** | {100 * low:.1f} to {100 * high:.1f}% |" in content
     assert f"{report['num_parameters']:,}" in content
     for speaker, row in report["per_speaker"].items():
-        assert f"| {speaker} | {row['num_utterances']} | {100 * row[main]:.1f} % |" in content
+        assert f"| {speaker} | {row['num_utterances']} | {100 * row[main]:.1f}% |" in content
     assert f"{1 / report['real_time_factor']:,.0f} times as fast as real time" in content
     assert f"    hf-speech evaluate anna/x@v1 --corpus {report['corpus']} --split test --data_dir DIR\n" in content
     assert report["corpus_fingerprint"] in content
@@ -78,7 +78,7 @@ def test_texts_match_task_and_corpus(digits_card: str, known: Path, an4_card: st
     assert "All speakers of the test split were also trained on." in digits_card
     assert "](evaluation/test-confusions.png)" in digits_card
     for name, row in figures(known)["per_class"].items():
-        cells = " | ".join(f"{percent(row[key])} %" for key in ("precision", "recall", "f1"))
+        cells = " | ".join(f"{percent(row[key])}%" for key in ("precision", "recall", "f1"))
         assert f"| {name} | {row['num_utterances']} | {cells} |" in digits_card
     assert "LSTM" in digits_card
     assert "with speakers who were left out of training" in an4_card
@@ -236,12 +236,12 @@ def test_many_classes_and_nearly_perfect_metrics(digits: Path) -> None:
     (digits / "evaluation" / "test.json").write_text(json.dumps(report))
     card = render_card(digits, repo_id="anna/x")
     check_card(card, digits)
-    assert "**99.996 %**" in card
+    assert "**99.996%**" in card
     assert "The 20 worst; 10 more are in" in card
-    assert "| class0 | 9 | 0.0 % |" in card
+    assert "| class0 | 9 | 0.0% |" in card
     assert "| class29 |" not in card
-    with pytest.raises(PublishError, match="claims 100 %"):
-        check_card(card.replace("**99.996 %**", "**100 %**"), digits)
+    with pytest.raises(PublishError, match="claims 100%"):
+        check_card(card.replace("**99.996%**", "**100%**"), digits)
     assert [percent(value) for value in (1.0, 0.0, 0.5, 0.00001, 1.2)] == ["100.0", "0.0", "50.0", "0.001", "120.0"]
 
 

@@ -30,7 +30,7 @@ def test_keeps_hand_written_sections(digits_card: str, known: Path) -> None:
 
 
 def test_renders_text_outside_the_comments_again(digits_card: str, known: Path) -> None:
-    spoiled = digits_card.replace("**99.7 %**", "**100 %**").replace("# digits", "# The best of digits")
+    spoiled = digits_card.replace("**99.7%**", "**100%**").replace("# digits", "# The best of digits")
     assert render_card(known, repo_id="anna/digits", revision="v1", previous=spoiled) == digits_card
 
 

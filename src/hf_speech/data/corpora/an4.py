@@ -15,7 +15,7 @@ from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import content_digest, fetch_archive
 from hf_speech.data.corpora.lines import path_key, read_lines
-from hf_speech.data.corpora.splitting import take_out
+from hf_speech.data.corpora.splitting import hold_out
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
@@ -52,7 +52,7 @@ class AN4(ListedCorpus):
     def splits(self) -> dict[str, list[Utterance]]:
         """Returns the official training and test utterances, and a validation split taken from training."""
         root = self._root()
-        train, validation = take_out(self._read(root, "train"), self.validation_fraction, self.seed)
+        train, validation = hold_out(self._read(root, "train"), self.validation_fraction, self.seed)
         return {"train": train, "validation": validation, "test": self._read(root, "test")}
 
     def fetch(self) -> Path:

@@ -27,7 +27,7 @@ from hf_speech.common.text import printable
 from hf_speech.data.audio import AudioSource, audio_info
 from hf_speech.data.cache import cache_dir
 from hf_speech.data.corpora.files import natural_key, unwrap
-from hf_speech.data.corpora.splitting import describe_splits, take_out
+from hf_speech.data.corpora.splitting import describe_splits, hold_out
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.data.download import extract, is_archive
 from hf_speech.errors import AudioError, CorpusError
@@ -232,7 +232,7 @@ class ListedCorpus(Corpus):
         self.caveats.clear()
         splits = self._with_valid_names(self.splits())
         if self.train_fraction < 1:
-            _, splits["train"] = take_out(splits["train"], self.train_fraction, self.seed, by_speaker=False)
+            _, splits["train"] = hold_out(splits["train"], self.train_fraction, self.seed, by_speaker=False)
         utterances = [utterance for split in SPLITS for utterance in splits[split]]
         if not utterances:
             raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")

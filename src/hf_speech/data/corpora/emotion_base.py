@@ -17,7 +17,7 @@ from hf_speech.common.ranges import Share
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
-from hf_speech.data.corpora.splitting import take_out
+from hf_speech.data.corpora.splitting import hold_out
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError, nearest
 
@@ -172,4 +172,4 @@ class EmotionCorpus(ListedCorpus):
         """Divides clips into the rest and a part of whole speakers, or of each class."""
         # A single speaker cannot be split by speaker.
         by_speaker = self.split == "speakers" and len({clip.speaker for clip in clips}) > 1
-        return take_out(clips, fraction, self.seed, by_speaker=by_speaker)
+        return hold_out(clips, fraction, self.seed, by_speaker=by_speaker)

@@ -43,13 +43,13 @@ def complete_splits(
     """
     train, validation, test = (splits[split] for split in ("train", "validation", "test"))
     if not test:
-        train, test = take_out(train, test_fraction, seed, caveats, by_speaker=by_speaker)
+        train, test = hold_out(train, test_fraction, seed, caveats, by_speaker=by_speaker)
     if not validation:
-        train, validation = take_out(train, validation_fraction, seed, caveats, by_speaker=by_speaker)
+        train, validation = hold_out(train, validation_fraction, seed, caveats, by_speaker=by_speaker)
     return {"train": train, "validation": validation, "test": test}
 
 
-def take_out(
+def hold_out(
     utterances: list[Utterance],
     fraction: float,
     seed: int,

@@ -97,7 +97,7 @@ class Engine(Protocol):
         """
 
 
-def deal(names: Sequence[Name], counts: Mapping[str, int]) -> dict[str, list[Name]]:
+def distribute(names: Sequence[Name], counts: Mapping[str, int]) -> dict[str, list[Name]]:
     """Distributes names among splits in about the given proportions.
 
     Each split gets at least one name if there are enough; otherwise the first splits get one each.
@@ -110,7 +110,7 @@ def deal(names: Sequence[Name], counts: Mapping[str, int]) -> dict[str, list[Nam
     return {split: list(names[low:high]) for split, (low, high) in zip(splits, itertools.pairwise(bounds), strict=True)}
 
 
-def deal_sources(
+def distribute_sources(
     voices_of: Callable[[str], Sequence[Name]],
     sources: Mapping[str, Sequence[str]],
     counts: Mapping[str, int],
@@ -132,7 +132,7 @@ def deal_sources(
         names = voices_of(source)
         using = {split: counts[split] for split, listed in sources.items() if source in listed}
         order = [names[index] for index in rng.permutation(len(names))]
-        for split, own in deal(order, using).items():
+        for split, own in distribute(order, using).items():
             shares.setdefault(split, []).extend(own)
     return shares
 

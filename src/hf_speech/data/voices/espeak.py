@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.data.voices.base import Job, Speaker, deal, draw_pace
+from hf_speech.data.voices.base import Job, Speaker, distribute, draw_pace
 from hf_speech.errors import CorpusError
 
 # eSpeak NG 1.52 cannot select "en-gb" by name, but it can select received pronunciation.
@@ -58,7 +58,7 @@ class Espeak:
     ) -> dict[str, Iterator[Speaker]]:
         """Returns the speakers of each split, which share no timbre with other splits."""
         kinds = (MALE_TIMBRES, FEMALE_TIMBRES)
-        shares = {kind: deal([str(name) for name in rng.permutation(kind)], counts) for kind in kinds}
+        shares = {kind: distribute([str(name) for name in rng.permutation(kind)], counts) for kind in kinds}
         return {
             split: _speakers({kind: share[split] for kind, share in shares.items()}, sources[split], rng)
             for split in counts

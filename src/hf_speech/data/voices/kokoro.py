@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace, not_installed, open_session
+from hf_speech.data.voices.base import Job, Speaker, distribute_sources, draw_pace, not_installed, open_session
 from hf_speech.errors import CorpusError
 
 ENGLISH = "a,b"
@@ -42,7 +42,7 @@ class Kokoro:
         self, sources: Mapping[str, Sequence[str]], counts: Mapping[str, int], rng: np.random.Generator
     ) -> dict[str, Iterator[Speaker]]:
         """Returns the speakers of each split: its voices, then mixtures of two voices."""
-        shares = deal_sources(self._voices, sources, counts, rng)
+        shares = distribute_sources(self._voices, sources, counts, rng)
         return {split: _speakers(names, rng) for split, names in shares.items()}
 
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_speech.data.voices.base import Job, Speaker, deal_sources, draw_pace, not_installed, open_session
+from hf_speech.data.voices.base import Job, Speaker, distribute_sources, draw_pace, not_installed, open_session
 from hf_speech.errors import CorpusError
 
 
@@ -42,7 +42,7 @@ class Piper:
         def voices_of(source: str) -> list[tuple[Path, int]]:
             return [(file, number) for file in self.files(source) for number in range(_count_speakers(file))]
 
-        shares = deal_sources(voices_of, sources, counts, rng)
+        shares = distribute_sources(voices_of, sources, counts, rng)
         return {split: _speakers(names, rng) for split, names in shares.items()}
 
     def speak(self, jobs: Sequence[Job]) -> Iterator[tuple[np.ndarray, int]]:

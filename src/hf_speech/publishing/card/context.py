@@ -167,13 +167,13 @@ def _rows(evaluation: Evaluation) -> list[dict[str, str]]:
             continue
         low, high = evaluation.confidence.get(metric, (None, None))
         known = metric_named(metric)
-        in_unit, unit = (percent, "%") if known.unit == "%" else ("{:.3g}".format, known.unit)
+        in_unit, unit = (percent, "%") if known.unit == "%" else ("{:.3g}".format, f" {known.unit}")
         rows.append(
             {
                 "metric": metric,
                 "title": known.title,
-                "value": f"{in_unit(value)} {unit}".rstrip(),
-                "interval": "" if low is None else f"{in_unit(low)} to {in_unit(high)} {unit}".rstrip(),
+                "value": f"{in_unit(value)}{unit}".rstrip(),
+                "interval": "" if low is None else f"{in_unit(low)} to {in_unit(high)}{unit}".rstrip(),
             }
         )
     return rows
@@ -195,14 +195,14 @@ def _group_table(name: str, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
     head = ["utterances", *(key.upper() if len(key) <= 3 else key.replace("_", " ") for key in ratios)]
     lines = []
     for group, columns in chosen:
-        line = [f"{columns.get('num_utterances', 0):,}", *(f"{percent(columns[key])} %" for key in ratios)]
+        line = [f"{columns.get('num_utterances', 0):,}", *(f"{percent(columns[key])}%" for key in ratios)]
         if intervals:
             low, high = columns["confidence"][ratios[0]]
-            line.append(f"{percent(low)} to {percent(high)} %")
+            line.append(f"{percent(low)} to {percent(high)}%")
         lines.append((group, line))
     return {
         "what": name.removeprefix("per_").replace("_", " "),
-        "head": head + ["95 % interval"] * intervals,
+        "head": head + ["95% interval"] * intervals,
         "lines": lines,
         "left_out": len(rows) - len(chosen),
     }

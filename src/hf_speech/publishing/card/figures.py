@@ -3,7 +3,7 @@
 A claim is a percentage, a speed ("318 times real time", a real-time factor), or a number next to the name of a metric.
 It must equal a value in the files, rounded to the same digits. The file, split, metric, class or speaker named in the
 line, the head of its table or the heading above it limit which values count. The bounds of a confidence interval
-support only an interval ("98.1 to 99.9 %"). A score that rounds to 100 % does not support a perfect score.
+support only an interval ("98.1 to 99.9%"). A score that rounds to 100% does not support a perfect score.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Claim:
         number: The number as written.
         percent: Whether it is a percentage.
         speed: Whether it is a speed.
-        other_bound: For a bound of an interval ("98.1 to 99.9 %"), the other bound as written.
+        other_bound: For a bound of an interval ("98.1 to 99.9%"), the other bound as written.
     """
 
     number: str

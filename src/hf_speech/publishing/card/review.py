@@ -2,7 +2,7 @@
 
 * The metadata must be complete, and the model-index must match the evaluation files.
 * In a line that equals the rendered one, only the template's own words are checked, not the inserted values: a class
-  may be called "95 %".
+  may be called "95%".
 * In all other lines, including hand-written ones, each metric must be in an evaluation file.
 * An edited line outside the hand-written sections must keep the numbers of the files.
 """
@@ -104,7 +104,7 @@ def _check_claims(lines: list[Line], facts: RunFacts) -> None:
         for claim in claims_of(text, in_table_of_metrics=in_table):
             if not is_backed(claim, text, context, figures, levels):
                 shown = f"{claim.number} to {claim.other_bound}" if claim.other_bound else claim.number
-                shown += " %" if claim.percent else ""
+                shown += "%" if claim.percent else ""
                 raise PublishError(
                     f"The card's line {line.number} claims {shown}, which no evaluation file supports "
                     f"({_excerpt(text)}): use a figure of the files in evaluation/, or remove it."
@@ -146,9 +146,7 @@ def _check_numbers(lines: list[Line], rendered: str) -> None:
             files = "which is not in the files"
         else:
             nearest = max(known, key=lambda other: sum(map(operator.eq, found, other)))
-            wrong, right = next(
-                ((one, other) for one, other in zip(found, nearest, strict=True) if one != other), (None, "")
-            )
+            wrong, right = next(((a, b) for a, b in zip(found, nearest, strict=True) if a != b), (None, ""))
             files = f"but the files have {right}"
         if wrong is not None:
             raise PublishError(
