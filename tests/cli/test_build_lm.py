@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,33 @@ def test_one_sentence_error_for_other_encodings(
     assert "text.txt is not text" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "lm.arpa").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_reads_text_from_a_pipe(tmp_path: Path, encoding: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "text.txt").write_bytes("YES\nGRÜN YES\n".encode(encoding))
+    with subprocess.Popen("cat text.txt > pipe", shell=True, cwd=tmp_path):
+        assert build(tmp_path / "pipe", tmp_path / "lm.arpa") == 0
+    assert NgramModel.load(tmp_path / "lm.arpa").vocabulary == {"YES", "GRÜN"}
+
+
+@pytest.mark.parametrize(
+    ("output", "words", "message"),
+    [
+        ("text.txt", [], "has to end in .arpa or .ngram"),
+        ("lm.arpa.gz", [], "has to end in .arpa or .ngram"),
+        ("lm.arpa", ["--ordr", "3"], "--ordr is an option of the corpus of a run folder"),
+        ("lm.arpa", ["--data_dir", "x"], "--data_dir is an option of the corpus of a run folder"),
+    ],
+)
+def test_refuses_other_outputs_and_unknown_options(
+    tmp_path: Path, output: str, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("YES\n")
+    assert build(tmp_path / "text.txt", tmp_path / output, *words) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "text.txt").read_text() == "YES\n"
 
 
 def test_splits_and_normalizes_a_folder_of_books(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

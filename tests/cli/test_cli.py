@@ -219,8 +219,11 @@ def test_one_sentence_error_for_mistakes(
     ("words", "message"),
     [
         (["evaluate", "--noise_snr", "5"], "without --noise_folder"),
-        (["evaluate", "--output", "result.csv"], "has to end in .json"),
-        (["evaluate", "--output", "result"], "has to end in .json"),
+        (["evaluate", "--output", "result.csv"], "ends in .json"),
+        (["evaluate", "--output", "result"], "ends in .json"),
+        (["evaluate", "--training.per_device_eval_batch_size", "2"], "has no effect on a trained model"),
+        (["evaluate", "--augmentation.noise_snr", "[0, 5]"], "has no effect on a trained model"),
+        (["align", "--output", "new", "--features.hop_length", "80"], "has no effect on a trained model"),
         (["evaluate", "--beam_size", "5"], "choose one for speech recognition"),
         (["evaluate", "--lm_weight", "1"], "needs a language model"),
         (["listen", "--negatives", "speech"], "need --enroll"),
@@ -235,6 +238,18 @@ def test_options_without_effect_are_refused(
     assert run(words[0], str(tones_run), *words[1:]) == 2
     assert message in capsys.readouterr().err
     assert (tones_run / "evaluation" / "test.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["test.json", "test.csv", "test.jsonl"])
+def test_evaluate_keeps_the_measured_table(
+    tones_run: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text("path,label\n")
+    words = ["--corpus", "csv", "--test_file", str(tmp_path / name), "--output", str(tmp_path / name)]
+    words[-1] = words[-1].replace(".csv", ".json")
+    assert run("evaluate", str(tones_run), *words) == 2
+    assert "choose an" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "path,label\n"
 
 
 @pytest.mark.parametrize("source", ["-", "/dev/stdin", "/dev/fd/0"])

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from hf_speech.cli.options import standard_input
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
 from hf_speech.errors import HFSpeechError
@@ -19,7 +20,9 @@ def build_lm(
         Path,
         typer.Argument(
             help="A text file with one sentence per line, a folder of .txt and .md files, or a run folder to use its "
-            "training transcripts."
+            "training transcripts; - for standard input.",
+            metavar="text",
+            parser=lambda name: Path(standard_input(name)),
         ),
     ],
     output: Annotated[
@@ -58,6 +61,8 @@ def build_lm(
     from hf_speech.decoding import build_arpa
     from hf_speech.tasks.text import read_plain_text, read_sentences
 
+    if output.suffix not in (".arpa", ".ngram"):
+        raise typer.BadParameter("the file name has to end in .arpa or .ngram", param_hint="--output")
     sentences: Iterable[str]
     if (text / "config.json").is_file():
         from hf_speech.inference import load_model
@@ -67,6 +72,8 @@ def build_lm(
         loaded = load_model(text, verb="transcribe")
         _, selection = load_rows(loaded, None, "train", context.args)
         sentences = loaded.task.references(selection.rows, loaded.model.config, loaded.tokenizer)
+    elif context.args:
+        raise HFSpeechError(f"{context.args[0]} is an option of the corpus of a run folder, and {text} is not one.")
     elif text.exists():
         sentences = read_sentences(text, normalizer, spell_numbers)
     else:

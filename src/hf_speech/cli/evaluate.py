@@ -63,11 +63,12 @@ def evaluate(
     """
     from hf_speech.data.augmentation import Conditions
     from hf_speech.evaluation import format_report
+    from hf_speech.evaluation.report import check_destination
     from hf_speech.inference import BeamOptions, load_model
     from hf_speech.inference.decoders import check_phones
 
-    if output is not None and output.suffix != ".json":
-        raise typer.BadParameter("the file name has to end in .json", param_hint="--output")
+    if output is not None:
+        check_destination(output)
     if noise_folder is None and noise_snr is not None:
         raise typer.BadParameter("there is no noise without --noise_folder", param_hint="--noise_snr")
     prepare_inference()

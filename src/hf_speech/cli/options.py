@@ -7,6 +7,12 @@ from typing import Annotated
 
 import typer
 
+
+def standard_input(name: str) -> str:
+    """Returns the path of an argument that is a file, or - for standard input."""
+    return "/dev/stdin" if name == "-" else name
+
+
 ModelArgument = Annotated[str, typer.Argument(help="A run folder or a Hub id.", show_default=False)]
 AnyModelArgument = Annotated[
     str, typer.Argument(help="A run folder, a Hub id, or the folder of an exported model.", show_default=False)
@@ -20,7 +26,7 @@ FilesArgument = Annotated[
         help="Sound files; - for one in standard input.",
         show_default=False,
         metavar="files",
-        parser=lambda name: "/dev/stdin" if name == "-" else str(name),
+        parser=standard_input,
     ),
 ]
 CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the training corpus.")]

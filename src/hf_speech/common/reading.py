@@ -7,6 +7,7 @@ instead of being guessed, since a wrong guess would silently change words.
 from __future__ import annotations
 
 import codecs
+import io
 import os
 from collections.abc import Iterator
 
@@ -43,9 +44,8 @@ def read_lines(path: str | os.PathLike[str], error: type[HFSpeechError] = HFSpee
     """
     name, number = os.fspath(path), 0
     try:
-        with open(path, "rb") as file:
-            encoding = text_encoding(file.read(4))
-        with open(path, encoding=encoding) as stream:
+        with open(path, "rb") as file:  # Opened once, because a pipe can be read only once.
+            stream = io.TextIOWrapper(file, text_encoding(file.peek(4)[:4]))
             for number, line in enumerate(stream, start=1):
                 if "\0" in line:
                     raise error(f"{name} is not text (line {number} has a null character): save it as UTF-8 text.")

@@ -18,6 +18,7 @@ from hf_speech.common.files import replacing_all
 from hf_speech.common.plots import plot_confusion_matrix
 from hf_speech.common.tables import format_csv, format_text
 from hf_speech.common.text import spreadsheet_cell
+from hf_speech.errors import HFSpeechError
 from hf_speech.tasks import Record, Task, get_task, metric_named
 
 # Rows of a table in the terminal; the files contain all of them.
@@ -125,6 +126,25 @@ class EvaluationReport:
                 title = f"{self.model} on {self.corpus}, {self.split} split"
                 plot_confusion_matrix(names, matrix, parts[2], title=title)
         return written
+
+
+def check_destination(path: Path) -> None:
+    """Checks the name of a report before measuring.
+
+    Raises:
+        HFSpeechError: If the report would replace a file that is not part of a report, such as the measured table.
+    """
+    if path.suffix != ".json":
+        raise HFSpeechError(f"{path} is not the name of a JSON file: choose an --output that ends in .json.")
+    try:
+        is_report = "metrics" in json.loads(path.read_bytes())
+    except (OSError, ValueError, TypeError):
+        is_report = False
+    for written in (path, path.with_suffix(".csv")):
+        if written.exists() and not is_report:
+            raise HFSpeechError(
+                f"{written} is not part of an evaluation, and would be replaced: choose another --output."
+            )
 
 
 def format_report(report: EvaluationReport) -> str:

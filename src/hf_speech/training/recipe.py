@@ -206,9 +206,13 @@ def load_rows(
         The corpus and the rows.
 
     Raises:
-        RecipeError: If there is no recipe that names a corpus, or the corpus has no such split.
+        RecipeError: If there is no recipe that names a corpus, the corpus has no such split, or an override is no key
+            of the corpus.
         CorpusError: If there are bad rows and `corpus.bad_rows` is "refuse".
     """
+    for key in parse_overrides(overrides):
+        if key.partition(".")[0] in ("features", "augmentation", "model", "training"):
+            raise RecipeError(f"--{key} has no effect on a trained model: give keys of the corpus only.")
     source: Path | dict[str, Any] = {"corpus": {"name": corpus}}
     if corpus is None:
         source = Path(loaded.name).expanduser() / "recipe.yaml"
