@@ -32,8 +32,8 @@ def test_adds_pronunciations_of_language_model_words(model: Any, tmp_path: Path)
     assert add_pronunciations(model, path) == 3
     lexicon = Lexicon.load(tmp_path / "lexicon.txt")
     assert lexicon.num_ids == model.num_phones
-    assert all(map(lexicon.knows, ("cat", "sit", "tick", "tact", "tics")))
-    assert not any(map(lexicon.knows, ("dog", "sky")))
+    assert all(map(lexicon.covers, ("cat", "sit", "tick", "tact", "tics")))
+    assert not any(map(lexicon.covers, ("dog", "sky")))
     assert [lexicon.phones[index - 1] for index in lexicon.encode("tact")] == ["T", "AE", "K", "T"]
     assert add_pronunciations(model, path) == 0
 
