@@ -51,7 +51,7 @@ class ModelError(HFSpeechError):
 
 
 class PublishError(HFSpeechError):
-    """A publication that failed: a secret, a pickle, a figure without evidence, or an error of the Hub."""
+    """A publication that failed: a secret, a pickle, a number without evidence, or an error of the Hub."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

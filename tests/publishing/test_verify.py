@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from hf_speech.errors import ModelError
 from hf_speech.publishing.checks.remote_code import foreign_code
 from hf_speech.publishing.hub.probes import PROBE_FILE, Probes, keep_if_same, make_clips, make_probes
-from hf_speech.publishing.hub.verify import compare_figures
+from hf_speech.publishing.hub.verify import compare_metrics
 
 UPLOAD = """
 result = api.upload_folder(repo_id=repo, folder_path=folder).oid
@@ -208,8 +208,8 @@ def test_recognizes_the_code_of_this_package(model: Path, tmp_path: Path) -> Non
 
 def test_compares_metrics_with_a_new_evaluation(tones_run: Path) -> None:
     published = json.loads((tones_run / "evaluation" / "test.json").read_text())
-    assert compare_figures(published, published) == []
+    assert compare_metrics(published, published) == []
     other = {**published, "metrics": {**published["metrics"], "accuracy": 0.5}}
-    assert compare_figures(published, other) == ["folder, test: accuracy is 0.5 instead of 1.0"]
+    assert compare_metrics(published, other) == ["folder, test: accuracy is 0.5 instead of 1.0"]
     other = {**published, "corpus_fingerprint": "sha256:0", "num_utterances": 3}
-    assert len(compare_figures(published, other)) == 2
+    assert len(compare_metrics(published, other)) == 2

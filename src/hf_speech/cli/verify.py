@@ -35,7 +35,7 @@ def verify(
     dataset, it compares each row with its checksum. With --evaluate, keys of the corpus are further options: --data_dir
     DIR, --holdout_speaker NAME."""
     from hf_speech.publishing.hub.probes import make_probes
-    from hf_speech.publishing.hub.verify import downloaded, verify_figures, verify_model
+    from hf_speech.publishing.hub.verify import downloaded, verify_metrics, verify_model
 
     if context.args and not evaluate:
         raise HFSpeechError(f"{context.args[0]} is an option of the corpus: add --evaluate, or omit it.")
@@ -52,7 +52,7 @@ def verify(
 
             prepare_inference()
             report = measure(load_model(snapshot.folder), corpus, split, context.args)
-            verifications.append(verify_figures(snapshot, report.to_dict()))
+            verifications.append(verify_metrics(snapshot, report.to_dict()))
             echo(verifications[1].summary())
     if not all(verification.ok for verification in verifications):
         raise typer.Exit(1)

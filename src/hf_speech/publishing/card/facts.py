@@ -19,7 +19,7 @@ from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.structure import check_schema, read_mapping
 
 EVALUATIONS = "evaluation"
-# Keys that every evaluation file must have, so that its figures are traceable.
+# Keys that every evaluation file must have, so that its metrics are traceable.
 _ORIGIN = (
     *("task", "model_revision", "num_parameters", "corpus", "corpus_fingerprint", "split", "num_utterances"),
     *("metrics", "confidence", "command", "date"),
@@ -160,7 +160,7 @@ class RunFacts:
 
     @property
     def main(self) -> Evaluation:
-        """The evaluation of the card's first figure: the test split, with the pipeline's decoding."""
+        """The evaluation of the card's first metric: the test split, with the pipeline's decoding."""
         return self.evaluations[0]
 
     @property
@@ -223,7 +223,7 @@ def _read_evaluations(
     paths = sorted((run_dir / EVALUATIONS).glob("*.json"))
     if not paths:
         raise PublishError(
-            f"{run_dir} has no evaluation, so the card would have no figures: run `hf-speech evaluate {run_dir}`."
+            f"{run_dir} has no evaluation, so the card would have no metrics: run `hf-speech evaluate {run_dir}`."
         )
     revision = "sha256:" + ",".join(digest_file(path) for path in weights)
     current = fingerprint(run_dir)
@@ -246,7 +246,7 @@ def _read_evaluations(
         )
     notes = (
         f"Measured with the code of another version: {', '.join(outdated)}. Run `hf-speech evaluate` again to confirm "
-        "the figures.",
+        "the metrics.",
     )
     trained_on = (recipe.get("corpus") or {}).get("name")
     return sorted(
@@ -264,7 +264,7 @@ def _check_origin(evaluation: Evaluation, revision: str, run_dir: Path) -> None:
     remedy = f"run `hf-speech evaluate {run_dir}` again, or remove the file"
     missing = [key for key in _ORIGIN if evaluation.content.get(key) in (None, "", {})]
     if missing:
-        raise PublishError(f"{evaluation.file} lacks {missing[0]}, so its figures have no origin: {remedy}.")
+        raise PublishError(f"{evaluation.file} lacks {missing[0]}, so its metrics have no origin: {remedy}.")
     check_schema(evaluation.content, _EVALUATION, evaluation.file)
     if evaluation.model_revision != revision:
         raise PublishError(f"{evaluation.file} measured other weights than those in {run_dir}: {remedy}.")

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_speech.errors import PublishError
+from hf_speech.publishing.card.claims import claims_of, is_backed, measured_values
 from hf_speech.publishing.card.facts import RunFacts, read_facts
-from hf_speech.publishing.card.figures import claims_of, figures_of, is_backed
 from hf_speech.publishing.card.metadata import check_metadata
 from hf_speech.publishing.card.page import CONFIDENCE_LEVEL, RenderedCard, read_marker, render
 from hf_speech.publishing.card.sections import body_of, hand_written, rendered_lines
@@ -50,14 +50,14 @@ class Line:
 
 
 def check_card(text: str, run_dir: Path) -> None:
-    """Rejects a card with figures or metadata that the files do not support.
+    """Rejects a card with numbers or metadata that the files do not support.
 
     Args:
         text: The card.
         run_dir: The run folder, or a folder that `stage` made from it.
 
     Raises:
-        PublishError: If a figure is not in the files, or the metadata is incomplete or differs from the files.
+        PublishError: If a number is not in the files, or the metadata is incomplete or differs from the files.
     """
     check(text, read_facts(Path(run_dir)))
 
@@ -96,18 +96,18 @@ def _compare(text: str, rendered: RenderedCard | None) -> list[Line]:
 
 
 def _check_claims(lines: list[Line], facts: RunFacts) -> None:
-    """Rejects figures that no evaluation file has."""
-    figures = figures_of(facts.evaluations)
+    """Rejects numbers that no evaluation file has."""
+    values = measured_values(facts.evaluations)
     methods = " ".join(str(entry.content.get("confidence_method", "")) for entry in facts.evaluations)
     levels = set(CONFIDENCE_LEVEL.findall(methods))
     for line, text, context, in_table in _in_context(lines):
         for claim in claims_of(text, in_table_of_metrics=in_table):
-            if not is_backed(claim, text, context, figures, levels):
+            if not is_backed(claim, text, context, values, levels):
                 shown = f"{claim.number} to {claim.other_bound}" if claim.other_bound else claim.number
                 shown += "%" if claim.percent else ""
                 raise PublishError(
                     f"The card's line {line.number} claims {shown}, which no evaluation file supports "
-                    f"({_excerpt(text)}): use a figure of the files in evaluation/, or remove it."
+                    f"({_excerpt(text)}): use a value from the files in evaluation/, or remove it."
                 )
 
 

@@ -196,7 +196,7 @@ def load_isolated(snapshot: RemoteSnapshot, probes: Probes) -> tuple[dict[str, n
     return load_file(work / "logits.safetensors"), answers
 
 
-def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Verification:
+def verify_metrics(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Verification:
     """Compares a new evaluation with a model's evaluation files, and these files with its card.
 
     Raises:
@@ -214,7 +214,7 @@ def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Ver
         raise PublishError(
             f"{snapshot.repository.name} has no evaluation of {name}: choose a corpus and split that it has."
         )
-    differences = compare_figures(contents[matching[0]], measured)
+    differences = compare_metrics(contents[matching[0]], measured)
     try:
         check_card((snapshot.folder / "README.md").read_text(encoding="utf-8"), snapshot.folder)
     except PublishError as error:
@@ -224,7 +224,7 @@ def verify_figures(snapshot: RemoteSnapshot, measured: Mapping[str, Any]) -> Ver
     return Verification(snapshot.repository, snapshot.state.commit, found, tuple(differences))
 
 
-def compare_figures(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
+def compare_metrics(published: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
     """Returns the differences between a new evaluation and the published one, a clause each."""
     name = f"{published.get('corpus')}, {published.get('split')}"
     differences = []

@@ -46,7 +46,7 @@ _TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeasuredValue:
     """One number of an evaluation file.
 
     Attributes:
@@ -83,9 +83,9 @@ class Claim:
     other_bound: str | None = None
 
 
-def figures_of(evaluations: Iterable[Evaluation]) -> list[Figure]:
-    """Returns all figures of evaluation files: metrics and intervals, also of classes and speakers, and speeds."""
-    found: list[Figure] = []
+def measured_values(evaluations: Iterable[Evaluation]) -> list[MeasuredValue]:
+    """Returns all values of evaluation files: metrics and intervals, also of classes and speakers, and speeds."""
+    found: list[MeasuredValue] = []
     for evaluation in evaluations:
         origin = (evaluation.file, str(evaluation.split))
         found += _with_intervals(origin, evaluation.metrics, evaluation.confidence, None)
@@ -95,7 +95,7 @@ def figures_of(evaluations: Iterable[Evaluation]) -> list[Figure]:
                 found += _with_intervals(origin, ratios, columns.get("confidence") or {}, group)
         factor = evaluation.content.get("real_time_factor")
         if factor:
-            found += [Figure(factor, *origin, "speed"), Figure(1 / factor, *origin, "speed")]
+            found += [MeasuredValue(factor, *origin, "speed"), MeasuredValue(1 / factor, *origin, "speed")]
     return found
 
 
@@ -133,25 +133,27 @@ def claims_of(line: str, *, in_table_of_metrics: bool = False) -> list[Claim]:
     return list(dict.fromkeys(claims))
 
 
-def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], levels: Iterable[str] = ()) -> bool:
+def is_backed(
+    claim: Claim, line: str, context: str, values: Iterable[MeasuredValue], levels: Iterable[str] = ()
+) -> bool:
     """Returns whether an evaluation file supports a claim.
 
     Args:
         claim: The claim.
         line: The line that contains it.
         context: The head of its table and the heading above it.
-        figures: All figures of the files.
+        values: All values of the files.
         levels: Confidence levels in percent ("95") that a line about intervals may name.
     """
     if claim.percent and claim.number in levels and _INTERVAL_WORDS.search(f"{line} {context}"):
         return True
     scales = (1.0,) if claim.speed else (100.0,) if claim.percent else (1.0, 100.0)
-    for figure in _relevant(figures, claim, line, context):
-        if (figure.other_bound is None) != (claim.other_bound is None):
+    for known in _relevant(values, claim, line, context):
+        if (known.other_bound is None) != (claim.other_bound is None):
             continue
         for scale in scales:
-            if _agrees(claim.number, figure.value, scale) and (
-                figure.other_bound is None or _agrees(str(claim.other_bound), figure.other_bound, scale)
+            if _agrees(claim.number, known.value, scale) and (
+                known.other_bound is None or _agrees(str(claim.other_bound), known.other_bound, scale)
             ):
                 return True
     return False
@@ -159,36 +161,36 @@ def is_backed(claim: Claim, line: str, context: str, figures: Iterable[Figure], 
 
 def _with_intervals(
     origin: tuple[str, str], values: dict[str, float], intervals: dict[str, list[float]], group: str | None
-) -> Iterator[Figure]:
+) -> Iterator[MeasuredValue]:
     for metric, value in values.items():
-        yield Figure(float(value), *origin, metric, group)
+        yield MeasuredValue(float(value), *origin, metric, group)
     for metric, (low, high) in intervals.items():
-        yield Figure(float(low), *origin, metric, group, other_bound=float(high))
-        yield Figure(float(high), *origin, metric, group, other_bound=float(low))
+        yield MeasuredValue(float(low), *origin, metric, group, other_bound=float(high))
+        yield MeasuredValue(float(high), *origin, metric, group, other_bound=float(low))
 
 
-def _relevant(figures: Iterable[Figure], claim: Claim, line: str, context: str) -> Iterator[Figure]:
-    """Yields the figures that a claim may refer to, given the names in its line and context."""
-    figures = list(figures)
+def _relevant(values: Iterable[MeasuredValue], claim: Claim, line: str, context: str) -> Iterator[MeasuredValue]:
+    """Yields the values that a claim may refer to, given the names in its line and context."""
+    values = list(values)
     row = _first_cell(line)
-    row_group = row if row is not None and any(figure.group == row for figure in figures) else None
-    files = {figure.file for figure in figures if figure.file in line}
+    row_group = row if row is not None and any(known.group == row for known in values) else None
+    files = {known.file for known in values if known.file in line}
     splits = {split.lower() for split in _SPLIT.findall(line)} or {split.lower() for split in _SPLIT.findall(context)}
     metrics = _metrics_in(line) or _metrics_in(context)
-    for figure in figures:
-        if (figure.metric == "speed") != claim.speed:
+    for known in values:
+        if (known.metric == "speed") != claim.speed:
             continue
-        if files and figure.file not in files:
+        if files and known.file not in files:
             continue
-        if not files and splits and figure.split not in splits:
+        if not files and splits and known.split not in splits:
             continue
-        if metrics and not claim.speed and figure.metric.partition("_")[0] not in metrics:
+        if metrics and not claim.speed and known.metric.partition("_")[0] not in metrics:
             continue
-        if row_group is not None and figure.group != row_group and not claim.speed:
+        if row_group is not None and known.group != row_group and not claim.speed:
             continue
-        if figure.group is not None and not re.search(rf"(?<!\w){re.escape(figure.group)}(?!\w)", line):
+        if known.group is not None and not re.search(rf"(?<!\w){re.escape(known.group)}(?!\w)", line):
             continue
-        yield figure
+        yield known
 
 
 def _first_cell(line: str) -> str | None:
