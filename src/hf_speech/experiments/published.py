@@ -121,8 +121,8 @@ DEEP_SPEECH = Experiment(
     name="deepspeech2",
     title="Deep Speech 2 on LJSpeech",
     published=(
-        "Training on LJSpeech needs a GPU, so AN4 is used here. Published word error rates on AN4: 9.06% for Kaldi's "
-        "tri3, 9.57% for deepspeech.pytorch."
+        "on LJSpeech, which needs a GPU; AN4 is used here. On AN4, the word error rate is 9.06% for Kaldi's tri3 and "
+        "9.57% for deepspeech.pytorch."
     ),
     items=(
         Item(
@@ -149,7 +149,7 @@ DEEP_SPEECH = Experiment(
 RESIDUAL = Experiment(
     name="residual",
     title="Residual CNN and bidirectional GRU on LibriSpeech",
-    published="Training on 100 hours of LibriSpeech needs a GPU, so AN4 and speechocean762 are used here.",
+    published="on 100 hours of LibriSpeech, which needs a GPU; AN4 and speechocean762 are used here.",
     items=(
         Item(
             "residual-published-an4",
