@@ -1,16 +1,23 @@
-"""The recipe for a new keyword; tests/tasks/test_keyword_spotting.py trains one."""
+"""Detectors of a new keyword; tests/tasks/test_keyword_spotting.py trains one from another keyword spotter."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from hf_speech.errors import RecipeError
-from hf_speech.training.enroll import enrollment_recipe
+from hf_speech.cli import main
+from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.inference import Detector, LoadedModel
+from hf_speech.inference.pytorch import phone_model
+from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
+from hf_speech.tasks import AutomaticSpeechRecognition
+from hf_speech.training.enroll import enroll, enrollment_recipe
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 
@@ -27,10 +34,123 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Pa
     return "hey", [tmp_path / "clips"], ["--train_negatives", json.dumps([str(tmp_path / "noise")])]
 
 
-def test_starts_from_a_recognizer_that_can_stream(words: tuple[str, list[Path], list[str]]) -> None:
-    recipe = enrollment_recipe(str(PRETRAINED / "an4-streaming"), *words)
+@pytest.fixture(scope="module")
+def enrolled(beeps_run: Path, make_beeps: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A recognizer of tones with the enrolled keyword "abc", and the arguments that enrolled it."""
+    folder = tmp_path_factory.mktemp("enrolled")
+    for name, texts in (("clips", ["abc"] * 5), ("negatives", ["cab ba", "ab ca bb", "ba c cb", "bc ab", "acb"] * 4)):
+        (folder / name).mkdir()
+        for index, text in enumerate(texts):
+            soundfile.write(folder / name / f"{index}.wav", make_beeps(text, seed=index), 8000)
+    words = [
+        "listen",
+        str(beeps_run),
+        str(folder / "clips"),
+        "--enroll",
+        "abc",
+        "--negatives",
+        str(folder / "negatives"),
+    ]
+    words += ["--output_dir", str(folder / "abc")]
+    assert run(*words) == 0
+    return folder / "abc", words
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(words))
+    return int(exit_.value.code or 0)
+
+
+def test_a_recognizer_detects_the_keyword_without_training(enrolled: tuple[Path, list[str]], make_beeps: Any) -> None:
+    detector = Detector(enrolled[0], threshold=0.0)
+    assert detector.keywords == ("abc",)
+    sound = np.concatenate([make_beeps(text, seed=90 + index) for index, text in enumerate(("cab", "abc", "ba c"))])
+    (event,) = detector.listen([sound])
+    first, second = (len(make_beeps(*words)) / 8000 for words in (("cab", 8000, 90), ("abc", 8000, 91)))
+    assert first < event.time < first + second + 0.5
+    pieces = [sound[start : start + 777] for start in range(0, len(sound), 777)]
+    (same,) = Detector(enrolled[0], threshold=0.0).listen(pieces)
+    assert same.time == event.time
+    assert same.score == pytest.approx(event.score, abs=1e-4)
+    assert not list(detector.listen([make_beeps("cba ca", seed=95)]))
+
+
+def test_the_folder_remains_a_recognizer_and_is_replaced_only_on_request(
+    enrolled: tuple[Path, list[str]],
+    make_beeps: Any,
+    beeps_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, words = enrolled
+    soundfile.write(tmp_path / "clip.wav", make_beeps("ab c", seed=5), 8000)
+    texts = []
+    for model in (folder, beeps_run):
+        capsys.readouterr()
+        assert run("transcribe", str(model), str(tmp_path / "clip.wav")) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert run(*words) == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    assert run(*words, "--overwrite") == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file.txt").write_text("mine")
+    assert run(*words[:-1], str(tmp_path / "mine"), "--overwrite") == 2
+    assert "no enrolled keyword" in capsys.readouterr().err
+    assert run("listen", str(beeps_run), str(tmp_path / "clip.wav")) == 2
+    assert "is a model for automatic-speech-recognition" in capsys.readouterr().err
+
+
+def test_a_recognizer_needs_recordings_in_which_it_recognizes_something(
+    beeps_run: Path, words: tuple[str, list[Path], list[str]]
+) -> None:
+    for path in words[1][0].iterdir():
+        soundfile.write(path, np.zeros(8000), 8000)
+    with pytest.raises(CorpusError, match="recognizes too little"):
+        enroll(str(beeps_run), *words)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_a_phone_model_has_the_phones_of_the_last_layer_as_logits(layer: int) -> None:
+    torch.manual_seed(0)
+    extractor = SpeechFeatureExtractor(sampling_rate=8000, num_mel_bins=16, hop_length=80, normalization="none")
+    config = ConvGRUConfig(
+        **{
+            "input_size": 16,
+            "channels": 8,
+            "stem_channels": 2,
+            "hidden_size": 8,
+            "num_hidden_layers": 2,
+            "lookahead": 3,
+        },
+        **{"bidirectional": False, "causal": True, "vocab_size": 5, "num_phones": 3, "intermediate_layer": layer},
+        intermediate_ctc_weight=0.5,
+    )
+    loaded = LoadedModel(ConvGRUForCTC(config).eval(), extractor, AutomaticSpeechRecognition(), "tiny")
+    phones = phone_model(loaded, ["x", "y"])
+    sounds = [
+        np.random.default_rng(seed).normal(0, 0.1, size).astype(np.float32) for seed, size in enumerate((4000, 7000))
+    ]
+    outputs = loaded.run(sounds)
+    if layer == 1:
+        assert phones is loaded
+        return
+    assert phones.labels == ("<blank>", "x", "y")
+    for sound, before, after in zip(sounds, outputs, phones.run(sounds), strict=True):
+        np.testing.assert_array_equal(after.logits, before.phone_logits)
+        stream = phones.stream()
+        pieces = [stream.accept(sound[:1111]), stream.accept(sound[1111:]), stream.finish()]
+        count = len(sound) // (80 * config.stride)
+        np.testing.assert_allclose(np.concatenate(pieces), after.logits[:count], atol=1e-5)
+    np.testing.assert_array_equal(loaded.run(sounds)[0].logits, outputs[0].logits)
+    assert loaded.model.config.vocab_size == 5
+
+
+def test_the_recipe_continues_a_keyword_spotter(words: tuple[str, list[Path], list[str]]) -> None:
+    recipe = enrollment_recipe(str(PRETRAINED / "wake-words"), *words)
     assert recipe.task.name == "keyword-spotting"
-    assert (recipe.model["hidden_size"], recipe.model["intermediate_ctc_weight"]) == (384, 0)
+    assert (recipe.model["hidden_size"], recipe.model["intermediate_ctc_weight"]) == (64, 0)
 
 
 @pytest.mark.parametrize("name", ["an4", "fsdd-digits"])

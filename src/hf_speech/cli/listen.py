@@ -52,7 +52,7 @@ def listen(
     word: Annotated[
         str | None,
         typer.Option(
-            "--enroll", help="Train a model for this new keyword from recordings of it (FILES), starting from MODEL."
+            "--enroll", help="Make a detector of this new keyword from recordings of it (FILES), starting from MODEL."
         ),
     ] = None,
     negatives: Annotated[
@@ -70,7 +70,8 @@ def listen(
 ) -> None:
     """Print the keywords in sound files or live sound.
 
-    With --enroll WORD, train a model for a new keyword from 5 to 20 recordings of it and recordings without it.
+    With --enroll WORD, make a detector of a new keyword from 5 to 20 recordings of it and recordings without it.
+    MODEL is a recognizer that can stream, or a keyword spotter for other words.
     """
     from hf_speech.inference import Detector
 
@@ -161,5 +162,5 @@ def _enroll(
         echo("Its threshold is 0, a probability of one half: --validation_negatives DIR chooses a better one.")
     else:
         echo(tuned.format_table())
-    echo(f"The model is in {result.run_dir} (trained in {result.seconds / 60:.1f} minutes). Next:")
+    echo(f"The model is in {result.run_dir} (made in {result.seconds / 60:.1f} minutes). Next:")
     echo(f"  hf-speech listen {result.run_dir}")

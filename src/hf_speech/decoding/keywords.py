@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hf_speech.decoding.patterns import Pattern, PatternScores
+
 THRESHOLD = 0.0
 """The score of a probability of one half."""
 SMOOTHING_FRAMES = 3
@@ -124,6 +126,7 @@ class KeywordDecoder:
         thresholds: Minimum score of an event by keyword; `THRESHOLD` for keywords that are not listed.
         smoothing_frames: See `KeywordScores`.
         refractory_frames: Number of frames after an event without another event.
+        patterns: For the logits of a recognizer, the patterns of each keyword and the labels of the logits.
     """
 
     def __init__(
@@ -133,17 +136,23 @@ class KeywordDecoder:
         thresholds: Mapping[str, float] | None = None,
         smoothing_frames: int = SMOOTHING_FRAMES,
         refractory_frames: int = REFRACTORY_FRAMES,
+        patterns: tuple[Sequence[Sequence[Pattern]], Sequence[str]] | None = None,
     ) -> None:
         self.keywords = tuple(keywords)
         self.seconds_per_frame = seconds_per_frame
         self.thresholds = np.array([(thresholds or {}).get(keyword, THRESHOLD) for keyword in keywords])
         self.smoothing_frames = smoothing_frames
         self.refractory_frames = refractory_frames
+        self._patterns = patterns
         self.reset()
 
     def reset(self) -> None:
         """Clears the state to start another stream."""
-        self._scores = KeywordScores(self.smoothing_frames)
+        self._scores: KeywordScores | PatternScores
+        if self._patterns is None:
+            self._scores = KeywordScores(self.smoothing_frames)
+        else:
+            self._scores = PatternScores(*self._patterns, self.smoothing_frames)
         self._frames = self._ready = 0
 
     def accept(self, logits: np.ndarray) -> list[Event]:

@@ -25,9 +25,11 @@ from hf_speech.decoding.keywords import (
     KeywordDecoder,
     frame_probabilities,
 )
+from hf_speech.decoding.patterns import PATTERNS, load_patterns
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.opening import open_stream
 from hf_speech.inference.recognizer import Model
+from hf_speech.tasks import check_verb
 
 CLIP_SECONDS = (-2.5, 0.5)
 """Start and end of the clip of an event, in seconds relative to its time."""
@@ -81,7 +83,8 @@ class Detector:
     """Detects keywords in a stream.
 
     Args:
-        model: A keyword spotter that can stream: a model from `open_model`, a folder, an exported file, or a Hub id.
+        model: A keyword spotter that can stream, or a recognizer in which keywords were enrolled: a model from
+            `open_model`, a folder, an exported file, or a Hub id.
         options: Options for detecting keywords; None for those in the model's folder, if any.
         threshold: Lowest score of all keywords, instead of the thresholds in the options.
         device: Device for PyTorch.
@@ -103,17 +106,28 @@ class Detector:
         threshold: float | None = None,
         device: str | None = None,
     ) -> None:
-        self._stream = open_stream(model, verb="listen", device=device)
+        self._stream = open_stream(model, device=device)
+        patterns = self._stream.find_file(PATTERNS)
+        if patterns is None:
+            check_verb(self._stream.task, self._stream.name, "listen")
+        elif (loaded := getattr(self._stream, "loaded", None)) is not None:
+            self._stream = keyword_model(loaded).stream()
+        else:
+            raise ModelError(
+                f"{self._stream.name} is exported, but enrolled keywords need PyTorch: give the model folder."
+            )
         self.sampling_rate, self.latency = self._stream.sampling_rate, self._stream.latency
         path = self._stream.find_file(DetectorOptions.FILE)
         self.options = DetectorOptions.load(path) if options is None else options
-        self.keywords = tuple(self._stream.labels[1:])
+        enrolled = None if patterns is None else load_patterns(patterns)
+        self.keywords = tuple(self._stream.labels[1:] if enrolled is None else enrolled)
         if threshold is not None:
             self.options = dataclasses.replace(self.options, thresholds=dict.fromkeys(self.keywords, threshold))
         self._decoder = KeywordDecoder(
             self.keywords,
             self._stream.samples_per_frame / self.sampling_rate,
             **dataclasses.asdict(self.options),
+            patterns=None if enrolled is None else (list(enrolled.values()), self._stream.labels),
         )
 
     def accept(self, samples: np.ndarray) -> list[Event]:
@@ -155,6 +169,19 @@ class Detector:
             AudioError: If the file cannot be read.
         """
         yield from self.listen(read_blocks(source, self.sampling_rate, seconds=1.0))
+
+
+def keyword_model(loaded: Any) -> Any:
+    """Returns the model that the patterns of keywords refer to: one for the phones of a recognizer, if it has any.
+
+    Args:
+        loaded: The recognizer, from `load_model`.
+    """
+    from hf_speech.inference.decoders import load_lexicon
+    from hf_speech.inference.pytorch import phone_model
+
+    lexicon = load_lexicon(loaded)
+    return phone_model(loaded, () if lexicon is None else lexicon.phones)
 
 
 def find_speech(

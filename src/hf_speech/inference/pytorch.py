@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -159,11 +160,49 @@ class LoadedModel:
         return find_model_file(local_or_hub(self.name), name, getattr(self.model.config, "_commit_hash", None))
 
 
+@dataclass(frozen=True)
+class PhoneModel(LoadedModel):
+    """A recognizer whose logits are those of its phones; see `phone_model`.
+
+    Attributes:
+        phones: The blank and the phones, in the order of the logits.
+    """
+
+    phones: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The blank and the phones, in the order of the logits."""
+        return self.phones
+
+
+def phone_model(loaded: LoadedModel, phones: Sequence[str]) -> LoadedModel:
+    """Returns a model with the phones of a recognizer as logits, which shares its weights and can stream.
+
+    Args:
+        loaded: The recognizer.
+        phones: The phones that it predicts; none if it predicts only letters.
+
+    Returns:
+        The phone model, or the recognizer itself if its last layer does not predict phones.
+    """
+    config = copy.copy(loaded.model.config)
+    layers = config.num_hidden_layers
+    if not phones or (config.intermediate_layer or (layers + 1) // 2) != layers:
+        return loaded
+    model = copy.copy(loaded.model)
+    model._modules = dict(model._modules)
+    model.classifier = torch.nn.Sequential(model.intermediate_norm, model.phone_classifier)
+    model.phone_classifier, model.config = None, config
+    config.vocab_size, config.num_phones, config.pad_token_id = len(phones) + 1, 0, 0
+    return PhoneModel(model, loaded.feature_extractor, loaded.task, loaded.name, None, ("<blank>", *phones))
+
+
 class LoadedStream(Stream):
     """A stream of a PyTorch model.
 
     Args:
-        loaded: The model.
+        loaded: The model, which is also an attribute.
 
     Raises:
         ModelError: If the model needs the whole recording.
@@ -176,14 +215,14 @@ class LoadedStream(Stream):
             self._stream: Any = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)
         except ValueError as error:
             raise ModelError(f"{loaded.name} cannot process a stream: {error}") from error
-        self._loaded = loaded
+        self.loaded = loaded
         self.name, self.task, self.labels = loaded.name, loaded.task, loaded.labels
         self.sampling_rate, self.samples_per_frame = loaded.sampling_rate, loaded.samples_per_frame
         self.latency: float = self._stream.latency
 
     def new_stream(self) -> LoadedStream:
         """Starts another stream of the same model."""
-        return LoadedStream(self._loaded)
+        return LoadedStream(self.loaded)
 
     @property
     def text(self) -> str:
@@ -210,7 +249,7 @@ class LoadedStream(Stream):
 
     def find_file(self, name: str) -> Path | None:
         """Returns a file in the model's folder or Hub repository, or None if it does not exist."""
-        return self._loaded.find_file(name)
+        return self.loaded.find_file(name)
 
 
 def local_or_hub(name: str) -> str:

@@ -1,15 +1,15 @@
-"""Trains a keyword spotter for a new keyword from a few recordings, in minutes on a CPU.
+"""Makes a detector of a new keyword from a few recordings, in minutes on a CPU.
 
-Design decisions:
+There are two ways, depending on the model to start from:
 
-* This is an ordinary training from a generated recipe: a warm start from a keyword spotter for other words, or from a
-  recognizer that can stream, with a new classifier.
-* Few clips need much augmentation. Each clip occurs many times per epoch, each time augmented differently, with context
-  from the negatives before and after it. The beginnings and ends of the clips are negatives too. Other negatives are
-  cut into short pieces, because a batch learns most from the first seconds of a long one.
-* If eSpeak NG is installed, clips of its voices are added to the training split.
-* One clip in five and the validation negatives are used to choose the threshold; see `choose_thresholds`. Training has
-  a fixed number of steps, since so few clips cannot select a checkpoint.
+* A recognizer that can stream detects the keyword by its phones; see `hf_speech.training.patterns`. Nothing is trained,
+  so the detector also knows other speakers. Negatives determine weights and threshold.
+* A keyword spotter for other words is trained further, from a generated recipe, with a new classifier. Few clips need
+  much augmentation: each occurs many times per epoch, each time augmented differently, with context from the negatives
+  before and after it. The beginnings and ends of the clips are negatives too. Other negatives are cut into short
+  pieces, because a batch learns most from the first seconds of a long one. If eSpeak NG is installed, clips of its
+  voices are added. One clip in five and the validation negatives are used to choose the threshold. Training has a fixed
+  number of steps, since so few clips cannot select a checkpoint.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from hf_speech.data.corpora.synthetic import SAMPLING_RATE, record
 from hf_speech.data.voices import ENGINES, ENGLISH_ACCENTS, cast_speakers
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation.thresholds import TunedThresholds, choose_thresholds
-from hf_speech.inference import load_model
+from hf_speech.inference import LoadedModel, load_model
 from hf_speech.tasks import KeywordSpotting
+from hf_speech.training.enroll_recognizer import enroll_in_recognizer
 from hf_speech.training.recipe import Recipe, find_recipe, load_recipe, load_rows
 from hf_speech.training.run import TrainingResult, train
 from hf_speech.training.warm_start import BaseModel
@@ -64,8 +65,7 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
     """Makes the recipe of a keyword spotter for a new keyword.
 
     Args:
-        model: A keyword spotter for other words, or a recognizer that can stream: a run folder, another model folder,
-            or a Hub id.
+        model: A keyword spotter for other words: a run folder, another model folder, or a Hub id.
         word: The keyword.
         clips: Recordings of it, and folders of them.
         overrides: Command-line options for any key of the recipe; `--train_negatives` is required.
@@ -74,8 +74,8 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
         CorpusError: If there are too few clips.
         RecipeError: If there are no negatives, or the model cannot stream.
     """
-    base, task = BaseModel.open(model).loaded.model, KeywordSpotting()
-    if base.config.model_type not in task.model_types or not base.can_stream:
+    task = KeywordSpotting()
+    if not _can_stream(BaseModel.open(model).loaded):
         raise RecipeError(
             f"{model} cannot process a stream: start from a keyword spotter, or from a causal recognizer of the family "
             f"{task.model_types[0]}."
@@ -84,9 +84,7 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
     content["model"] = {"init_from": model, "intermediate_ctc_weight": 0.0}
     folder, count = _collect(word, clips)
     content["corpus"] = {**CORPUS, "data_dir": str(folder), "clip_copies": max(CLIPS_PER_EPOCH // count, 1)}
-    negatives = getattr(load_recipe(content, overrides, to_train=False).corpus, "train_negatives", None)
-    if not negatives:
-        raise RecipeError("Recordings without the keyword are needed too: set --train_negatives '[DIR]'.")
+    negatives, _ = _negatives(content, overrides)
     augmentation = yaml.safe_load(find_recipe(RECIPE).read_text(encoding="utf-8"))["augmentation"]
     content["augmentation"] = {**augmentation, "context_before": CONTEXT_BEFORE, "context_folders": negatives}
     return load_recipe(content, overrides)
@@ -103,10 +101,14 @@ def enroll(
     overwrite: bool = False,
     command: str = "hf_speech.training.enroll(model, word, clips)",
 ) -> tuple[TrainingResult, TunedThresholds | None]:
-    """Trains a keyword spotter for a new keyword.
+    """Makes a detector of a new keyword.
 
     Args:
-        model: As for `enrollment_recipe`, like `word`, `clips` and `overrides`.
+        model: A keyword spotter for other words, or a recognizer that can stream: a run folder, another model folder,
+            or a Hub id.
+        word: The keyword.
+        clips: Recordings of it, and folders of them.
+        overrides: Command-line options; `--train_negatives` is required. For a keyword spotter, any key of the recipe.
         output_dir: The model folder; `runs/WORD` by default.
         rate: False alarms per hour for which the threshold is chosen.
         overwrite: Whether to replace an existing folder.
@@ -115,6 +117,13 @@ def enroll(
     Returns:
         The training result, and the threshold, which is None without validation negatives.
     """
+    loaded = BaseModel.open(model).loaded
+    if loaded.tokenizer is not None and _can_stream(loaded):
+        train_negatives, validation_negatives = _negatives({"task": KeywordSpotting.name}, overrides)
+        files = _check_clips(word, clips)
+        run_dir = Path("runs") / word if output_dir is None else Path(output_dir)
+        options: dict[str, Any] = {"rate": rate, "overwrite": overwrite, "command": command}
+        return enroll_in_recognizer(loaded, word, files, train_negatives, validation_negatives, run_dir, **options)
     recipe = enrollment_recipe(model, word, clips, overrides)
     result = train(recipe, output_dir, overwrite=overwrite, command=command, splits=())
     if not getattr(recipe.corpus, "validation_negatives", None):
@@ -126,8 +135,29 @@ def enroll(
     return result, tuned
 
 
-def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
-    """Collects the clips in a folder of the cache; returns the folder and the number of training clips."""
+def _can_stream(loaded: LoadedModel) -> bool:
+    return loaded.model.config.model_type in KeywordSpotting.model_types and bool(loaded.model.can_stream)
+
+
+def _negatives(content: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the folders of training and validation negatives of a recipe.
+
+    Raises:
+        RecipeError: If there are no training negatives.
+    """
+    corpus = load_recipe({"corpus": {"name": "keywords"}, **content}, overrides, to_train=False).corpus
+    train_negatives, validation_negatives = (getattr(corpus, f"{split}_negatives") for split in ("train", "validation"))
+    if not train_negatives:
+        raise RecipeError("Recordings without the keyword are needed too: set --train_negatives '[DIR]'.")
+    return train_negatives, validation_negatives or []
+
+
+def _check_clips(word: str, clips: Sequence[str | Path]) -> list[Path]:
+    """Returns the files of clips.
+
+    Raises:
+        CorpusError: If there are too few, one is missing, or the keyword is no name of a folder.
+    """
     files = sound_files(clips)
     if len(files) < MIN_CLIPS:
         raise CorpusError(f"There are {len(files)} recordings of {word!r}: record it at least {MIN_CLIPS} times.")
@@ -135,6 +165,12 @@ def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
         raise CorpusError(f"There is no recording {missing[0]}.")
     if not word.strip() or Path(word).name != word:
         raise CorpusError(f"The keyword {word!r} cannot name a folder: use one without slashes.")
+    return files
+
+
+def _collect(word: str, clips: Sequence[str | Path]) -> tuple[Path, int]:
+    """Collects the clips in a folder of the cache; returns the folder and the number of training clips."""
+    files = _check_clips(word, clips)
     speaks = importlib.util.find_spec("espeakng_loader") is not None
     folder = cache_dir() / "enrolled" / digest([{"path": str(path)} for path in files], word, speaks, SYNTHESIZED)
     with build_once(folder) as part:

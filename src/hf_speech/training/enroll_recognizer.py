@@ -1,0 +1,144 @@
+"""Adds a keyword to a recognizer, which then detects it by its phones, or by its letters if it predicts no phones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hf_speech.data.corpora.excerpts import cut_folder
+from hf_speech.data.corpora.keywords import OTHER
+from hf_speech.decoding import find_peaks
+from hf_speech.decoding.keywords import REFRACTORY_FRAMES, SMOOTHING_FRAMES
+from hf_speech.decoding.patterns import PATTERNS, Pattern, save_patterns
+from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.evaluation.thresholds import TunedThresholds, thresholds_for
+from hf_speech.inference import LoadedModel, predict
+from hf_speech.inference.decoders import LEXICON, load_lexicon
+from hf_speech.inference.listening import keyword_model
+from hf_speech.models import SpeechProcessor
+from hf_speech.tasks import Record
+from hf_speech.tasks.keyword_spotting import THRESHOLDS
+from hf_speech.training import run_folder
+from hf_speech.training.patterns import find_patterns, score_recordings
+from hf_speech.training.run import TrainingResult
+
+NEGATIVE_SECONDS = 60.0
+"""Maximum length of a piece of a negative recording."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The logits of recordings.
+
+    Attributes:
+        logits: Those of each recording, `(frames, symbols)`.
+        seconds: Their durations.
+    """
+
+    logits: list[np.ndarray]
+    seconds: list[float]
+
+
+def enroll_in_recognizer(
+    loaded: LoadedModel,
+    word: str,
+    clips: Sequence[Path],
+    negatives: Sequence[str],
+    validation_negatives: Sequence[str],
+    run_dir: Path,
+    *,
+    rate: float,
+    overwrite: bool,
+    command: str,
+) -> tuple[TrainingResult, TunedThresholds]:
+    """Saves a copy of a recognizer with the patterns and the threshold of a keyword.
+
+    Args:
+        loaded: The recognizer, which can stream.
+        word: The keyword.
+        clips: Recordings of it.
+        negatives: Folders of recordings without it.
+        validation_negatives: Folders of others, for the threshold; if empty, `negatives` are used again.
+        run_dir: The new folder.
+        rate: False alarms per hour for which the threshold is chosen.
+        overwrite: Whether to replace the folder of an enrolled keyword.
+        command: The command line, for the records.
+
+    Raises:
+        CorpusError: If too little is recognized in the clips.
+        RecipeError: If the folder exists.
+    """
+    start = time.perf_counter()
+    if run_dir.is_dir() and any(run_dir.iterdir()):
+        if not overwrite:
+            raise RecipeError(f"{run_dir} exists: add --overwrite to replace it, or --output_dir for another folder.")
+        if not (run_dir / PATTERNS).is_file():
+            raise RecipeError(f"{run_dir} has no enrolled keyword (no {PATTERNS}), so it is not overwritten.")
+    model = keyword_model(loaded)
+    spoken, others = compute_logits(model, clips), compute_logits(model, _files(negatives, "train_negatives"))
+    patterns = find_patterns(spoken.logits, others.logits, model.labels, silent=[loaded.word_delimiter])
+    if not patterns:
+        raise CorpusError(
+            f"{loaded.name} recognizes too little in the recordings of {word!r}: speak clearly, or choose a "
+            "longer keyword."
+        )
+    if validation_negatives:
+        others = compute_logits(model, _files(validation_negatives, "validation_negatives"))
+    records = [*detection_records(patterns, word, word, spoken, model.labels)]
+    records += detection_records(patterns, word, OTHER, others, model.labels)
+    tuned = thresholds_for(records, [word], rate)
+    loaded.model.save_pretrained(run_dir)
+    SpeechProcessor(loaded.feature_extractor, loaded.tokenizer).save_pretrained(run_dir)
+    if (lexicon := load_lexicon(loaded)) is not None:
+        lexicon.save(run_dir / LEXICON)
+    save_patterns(run_dir, {word: patterns})
+    tuned.options.save(run_dir, corpus="keywords", command=command, **tuned.origin(rate))
+    run_folder.share(run_dir)
+    return TrainingResult(run_dir, loaded.model.num_parameters(), time.perf_counter() - start), tuned
+
+
+def compute_logits(model: LoadedModel, files: Sequence[Path]) -> Outputs:
+    """Computes the logits of recordings.
+
+    Raises:
+        AudioError: If a recording cannot be read.
+    """
+    outputs = Outputs([], [])
+    for prediction in predict(model, files):
+        assert prediction.logits is not None
+        outputs.logits.append(prediction.logits)
+        outputs.seconds.append(prediction.duration)
+    return outputs
+
+
+def detection_records(
+    patterns: Sequence[Pattern], word: str, reference: str, outputs: Outputs, labels: Sequence[str]
+) -> list[Record]:
+    """Returns a record of each recording, as from `KeywordSpotting.score`, with the peaks of a keyword's score.
+
+    Args:
+        patterns: The patterns of the keyword.
+        word: The keyword.
+        reference: The class of the recordings: the keyword or `OTHER`.
+        outputs: The logits of the recordings.
+        labels: The symbols, in the order of the logits.
+    """
+    records: list[Record] = []
+    all_scores = score_recordings(patterns, outputs.logits, labels, SMOOTHING_FRAMES)
+    for scores, seconds in zip(all_scores, outputs.seconds, strict=True):
+        peaks = find_peaks(scores[:, None], REFRACTORY_FRAMES, float(THRESHOLDS[0]))
+        record = {"reference": reference, "is_keyword": reference == word, "duration": seconds, "correct": False}
+        records.append({**record, "peaks": [[word, frame, score] for frame, _, score in peaks]})
+    return records
+
+
+def _files(folders: Sequence[str], key: str) -> list[Path]:
+    """Returns the recordings in folders, in pieces."""
+    return [path for folder in folders for path, _ in cut_folder(folder, NEGATIVE_SECONDS, key)]
+
+
+__all__ = ["compute_logits", "detection_records", "enroll_in_recognizer"]
