@@ -223,15 +223,19 @@ def test_one_sentence_error_for_mistakes(
         (["evaluate", "--output", "result"], "ends in .json"),
         (["evaluate", "--training.per_device_eval_batch_size", "2"], "has no effect on a trained model"),
         (["evaluate", "--augmentation.noise_snr", "[0, 5]"], "has no effect on a trained model"),
-        (["align", "--output", "new", "--features.hop_length", "80"], "has no effect on a trained model"),
+        (["evaluate", "--features.hop_length", "80"], "has no effect on a trained model"),
         (["evaluate", "--beam_size", "5"], "choose one for speech recognition"),
         (["evaluate", "--lm_weight", "1"], "needs a language model"),
+        (["align", "--output", "new"], "not for automatic-speech-recognition"),
+        (["build-lm", "--output", "new.arpa"], "not for automatic-speech-recognition"),
+        (["tune-decoder", "--language_model", "lm.arpa"], "not for automatic-speech-recognition"),
+        (["tune-detector"], "not for keyword-spotting"),
         (["listen", "--negatives", "speech"], "need --enroll"),
         (["listen", "--output_dir", "new"], "need --enroll"),
         (["listen", "--threshold", "nan"], "--threshold"),
     ],
 )
-def test_options_without_effect_are_refused(
+def test_options_without_effect_and_models_of_another_task_are_refused(
     tones_run: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (tones_run / "evaluation" / "test.json").read_bytes()

@@ -37,7 +37,7 @@ def align(
     from hf_speech.training import load_rows
 
     prepare_inference()
-    loaded = load_model(model)
+    loaded = load_model(model, verb="transcribe")
     _, selection = load_rows(loaded, corpus, split, context.args)
     options = CutOptions(min_seconds, max_seconds, min_pause)
     counts = align_rows(loaded, selection.rows, output, name=split, options=options, batch_size=batch_size)

@@ -102,8 +102,12 @@ def make_distillation(
     teacher = load_model(options.teacher, device="cpu")
     config: Any = model.config
     _refuse_mixup(config)
+    if config.task != teacher.task.name:
+        raise RecipeError(
+            f"The teacher {options.teacher} is a model for {teacher.task.name}, not for {config.task}: choose another."
+        )
     student = LoadedModel(model, extractor, teacher.task, "the recipe's model", tokenizer)
-    if config.task != teacher.task.name or list(student.labels) != list(teacher.labels):
+    if list(student.labels) != list(teacher.labels):
         raise RecipeError(
             f"The teacher {options.teacher} has {_list_labels(teacher)}, and the recipe's model "
             f"{_list_labels(student)}; they must be the same, in the same order: choose another teacher, or use "
