@@ -45,7 +45,7 @@ def adapt(
         overwrite=overwrite,
         command=command_line(),
     )
-    if rows := [metric_row(row.description, row.before, row.after) for row in comparisons]:
+    if rows := [metric_row(description, *reports) for description, reports in comparisons]:
         echo(f"\n{format_text(['', 'utterances', 'before', 'after', '95% interval'], rows)}")
     if old_data_dir is None:
         echo("Forgetting was not measured: --old_data_dir DIR measures and reduces it.")

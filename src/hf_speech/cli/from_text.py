@@ -81,7 +81,7 @@ def from_text(
         sentences=sentences,
         overrides=context.args,
     )
-    rows = [metric_row(row.description, *filter(None, (row.greedy, row.with_language_model))) for row in measurements]
+    rows = [metric_row(description, *reports) for description, reports in measurements]
     head = ["", "utterances", "alone", "language model"][: len(rows[0]) - 1]
     echo(f"\n{format_text([*head, '95% interval'], rows)}")
     echo(

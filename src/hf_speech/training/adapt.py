@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,26 +47,6 @@ CHOOSING = {"eval_steps": 0.1, "early_stopping_patience": 4, "metric_for_best_mo
 NOT_CHOOSING = {"eval_steps": 0.5, "load_best_model_at_end": False}
 # Sections that are copied from the model's recipe.
 KEPT_SECTIONS = ("text", "augmentation")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Evaluations on the same clips before and after the adaptation.
-
-    Attributes:
-        description: Description of the clips.
-        before: Report on the original model.
-        after: Report on the adapted model.
-    """
-
-    description: str
-    before: EvaluationReport
-    after: EvaluationReport
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the metrics as plain data."""
-        values = {"before": self.before.metrics, "after": self.after.metrics, "confidence": self.after.confidence}
-        return {"what": self.description, "num_utterances": self.after.num_utterances, **values}
 
 
 def adaptation_recipe(
@@ -122,7 +101,7 @@ def adapt(
     resume: bool = False,
     overwrite: bool = False,
     command: str = "hf_speech.training.adapt(model, clips)",
-) -> tuple[TrainingResult, list[Comparison]]:
+) -> tuple[TrainingResult, list[tuple[str, list[EvaluationReport]]]]:
     """Adapts a model to a few clips, and measures it before and after.
 
     Args:
@@ -136,13 +115,15 @@ def adapt(
         command: The command line, for the records.
 
     Returns:
-        The result of the training, and the comparisons.
+        The result of the training; and for each set of clips, its description and the reports on the original and on
+        the adapted model.
     """
     recipe = adaptation_recipe(model, clips, old_data_dir, overrides)
     result = train(recipe, output_dir, resume=resume, overwrite=overwrite, command=command)
     before = BaseModel.open(str(recipe.warm_start.init_from)).loaded
     after = load_model(result.run_dir, device="cpu")
-    comparisons = []
+    comparisons: list[tuple[str, list[EvaluationReport]]] = []
+    entries = []
     for number, corpus in enumerate(getattr(recipe.corpus, "corpora", None) or [recipe.corpus]):
         corpus = getattr(corpus, "corpus", corpus)  # The corpus of an entry of a mixture.
         splits = corpus.load()
@@ -155,10 +136,12 @@ def adapt(
                 evaluate_model(m, rows, corpus=corpus.name, split=split, command=command, bad_rows=corpus.bad_rows)
                 for m in (before, after)
             ]
-            comparisons.append(Comparison(description, *reports))
+            comparisons.append((description, reports))
+            old, new = reports
+            metrics = {"before": old.metrics, "after": new.metrics, "confidence": new.confidence}
+            entries.append({"what": description, "num_utterances": new.num_utterances, **metrics})
             if number > 0:
-                reports[1].save(result.run_dir / "evaluation" / f"{corpus.name}-{split}.json")
-    entries = [comparison.to_dict() for comparison in comparisons]
+                new.save(result.run_dir / "evaluation" / f"{corpus.name}-{split}.json")
     write_json(result.run_dir / COMPARISONS, {"command": command, "rows": entries})
     return result, comparisons
 
@@ -222,7 +205,6 @@ def old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dict
 
 __all__ = [
     "COMPARISONS",
-    "Comparison",
     "adapt",
     "adaptation_recipe",
     "corpus_of_clips",

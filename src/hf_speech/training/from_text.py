@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,21 +50,6 @@ LANGUAGE_MODEL_SENTENCES = 20_000
 """Number of sentences to sample from a grammar for its language model."""
 # With a fast voice, an utterance may have fewer frames than letters. It is reported and skipped.
 SKIP_BAD_ROWS = {"bad_rows": "skip"}
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Evaluation results on a set of recordings.
-
-    Attributes:
-        description: A description of the recordings.
-        greedy: The report of the model alone.
-        with_language_model: The report of a recognizer's beam search with the language model.
-    """
-
-    description: str
-    greedy: EvaluationReport
-    with_language_model: EvaluationReport | None = None
 
 
 def from_text_recipe(
@@ -135,7 +119,7 @@ def from_text(
     overwrite: bool = False,
     command: str = "hf_speech.training.from_text(text)",
     **options: Any,
-) -> tuple[TrainingResult, list[Measurement]]:
+) -> tuple[TrainingResult, list[tuple[str, list[EvaluationReport]]]]:
     """Trains a model on the lines of a text, builds its language model, and evaluates it.
 
     Args:
@@ -149,7 +133,8 @@ def from_text(
         **options: Further arguments of `from_text_recipe`.
 
     Returns:
-        The training, and the evaluations.
+        The training; and for each set of recordings, its description and the reports: of the model alone and, for a
+        recognizer, of a beam search with the language model.
 
     Raises:
         HFSpeechError: If the text is missing, or the training or an evaluation fails.
@@ -165,7 +150,7 @@ def from_text(
     if clips is not None:
         corpus = load_recipe({"corpus": corpus_of_clips(clips.expanduser(), loaded)}, to_train=False).corpus
         sources.append(("real recordings", ALL, corpus, "clips"))
-    measurements = []
+    measurements: list[tuple[str, list[EvaluationReport]]] = []
     for description, split, corpus, name in sources:
         selection: dict[str, Any] = {"trained_on": False} if split == ALL else {"options": resolved.text}
         found = select_rows(loaded, corpus.load(), split, corpus, **selection)
@@ -184,7 +169,7 @@ def from_text(
         ]
         for report, suffix in zip(reports, ("", "-lm"), strict=False):
             report.save(result.run_dir / "evaluation" / f"{name}{suffix}.json")
-        measurements.append(Measurement(description, *reports))
+        measurements.append((description, reports))
     return result, measurements
 
 
@@ -252,4 +237,4 @@ def _synthetic_corpus(recipe: Recipe) -> Any:
     return next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), recipe.corpus)
 
 
-__all__ = ["Measurement", "add_language_model", "from_text", "from_text_recipe", "read_sentences"]
+__all__ = ["add_language_model", "from_text", "from_text_recipe", "read_sentences"]
