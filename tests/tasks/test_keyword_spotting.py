@@ -352,6 +352,8 @@ def test_enrolls_a_new_word_from_a_few_clips(
     detector = Detector(tmp_path / "runs" / "hey you")
     assert detector.keywords == ("hey you",)
     assert set(detector.options.thresholds) == {"hey you"}
+    history = json.loads((tmp_path / "runs" / "hey you" / "training.json").read_text())
+    assert not [entry for entry in history["log"] if "eval_loss" in entry]
     base = json.loads((tmp_path / "runs" / "hey you" / "base_model.json").read_text())
     assert base["name"] == run_dir.name
     validation = list((tmp_path / "cache" / "enrolled").glob("*/validation/hey you/*.wav"))

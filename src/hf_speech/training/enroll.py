@@ -54,7 +54,9 @@ TRAINING = {
     "weight_averaging": 0.99,
     # Keywords and negatives differ in length, so batches grouped by length would contain only one of them.
     "group_by_length": False,
+    # Checkpoints are written, but not evaluated: `choose_thresholds` evaluates the validation negatives.
     "eval_steps": 0.5,
+    "trainer_options": {"eval_strategy": "no"},
     "load_best_model_at_end": False,
     "cache_features": True,
     "report_to": "none",

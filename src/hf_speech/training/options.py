@@ -239,8 +239,10 @@ class TrainingOptions:
             # assembly.py adds TensorBoard's callback, to choose its folder.
             "report_to": "trackio" if self.report_to == "trackio" else "none",
         }
+        for key, value in self.trainer_options.items():
+            values[key] = "no" if value is False and key.endswith("_strategy") else value  # YAML reads no as false.
         try:
-            arguments = TrainingArguments(**(values | self.trainer_options))
+            arguments = TrainingArguments(**values)
             _try_optimizer(arguments)
         except (ImportError, TypeError, ValueError) as error:
             if isinstance(error, RecipeError):
