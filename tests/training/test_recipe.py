@@ -125,6 +125,28 @@ def test_a_whole_section_can_be_overridden() -> None:
         load_recipe("emotion", ["--model", "large"])
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("augmentation.noise_snr", "5", "must be of type [float, float] or null, and 5 is not"),
+        ("augmentation.speed", "[1, 2, 3]", "must be of type [float, float] or null, and [1, 2, 3] is not"),
+        ("training.eval_steps", "often", "must be of type float or null, and often is not"),
+        ("training.early_stopping_patience", "1.5", "must be of type int or null, and 1.5 is not"),
+        ("model.hidden_size", "many", "must be of type int, and many is not"),
+    ],
+)
+def test_names_the_types_of_a_wrong_option(recipe_file: Path, key: str, value: str, message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        load_recipe(recipe_file, [f"--{key}", value])
+    assert str(error.value) == f"The command line cannot be used: {key}: it {message}"
+
+
+@pytest.mark.parametrize("option", ["hidden_size", "num_hidden_layers", "dropout"])
+def test_names_the_key_of_an_impossible_size(tones_recipe: Path, tmp_path: Path, option: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^The recipe's section model: {option} must (lie|be)"):
+        train(load_recipe(tones_recipe, [f"--model.{option}", "-7"]), tmp_path / "run")
+
+
 def test_parse_overrides() -> None:
     words = ["--a.b-c", "1", "--flag", "--x=-2", "--last"]
     assert parse_overrides(words) == {"a.b_c": "1", "flag": "true", "x": "-2", "last": "true"}

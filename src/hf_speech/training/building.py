@@ -50,7 +50,7 @@ def make_model(
     try:
         config = config_class(**recipe.model, **recipe.task.config_arguments(corpus, tokenizer), **fitting)
     except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error.__cause__ or error).split())
         raise RecipeError(f"The recipe's section model: {reason}") from error
     config.task = recipe.task.name
     model: PreTrainedModel = recipe.task.auto_model_class.from_config(config)

@@ -178,13 +178,16 @@ def load_recipe(
             content["name"] = f"{content['name']}-continued"
         for section, values in base.defaults(task, model_type, valid).items():
             content[section] = values | content[section]
+    place = origin
     try:
         namespace = parser.parse_object(content)
+        place = "The command line"
         namespace = parser.parse_args([f"--{key}={value}" for key, value in given.items()], namespace=namespace)
+        place = origin
         root = namespace.corpus.data_dir
         corpora = [make_member(number, entry, own, root, task) for number, (entry, own) in enumerate(members)]
     except (ArgumentError, TypeError, ValueError) as error:
-        raise RecipeError(f"{origin} cannot be used: {_one_line(error)}") from error
+        raise RecipeError(f"{place} cannot be used: {_one_line(error)}") from error
     recipe = _resolve(namespace, task, corpus_name, model_type, corpora)
     if base is not None:
         base.check(recipe)
@@ -363,11 +366,20 @@ def _full_key(key: str, valid: set[str]) -> str:
 
 def _one_line(error: Exception) -> str:
     """Rewrites a message of jsonargparse or YAML as one plain line."""
-    text = " ".join(str(error).split())
-    if len(text) > MAX_SHOWN:
-        text = f"{text[:MAX_SHOWN]} ..."
-    text = re.sub(r'Parser key "([^"]+)":', r"\1:", text)
+    text = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(str(error).split()))
+    text = re.sub(
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: (.*)",
+        lambda match: f"it must be of type {_type_names(match[1])}, and {match[2]} is not",
+        text,
+    )
     text = re.sub(r"Expected a <class '(\w+)'>\. Got value: (\S+)", r"it must be of type \1, and \2 is not", text)
-    return re.sub(
+    text = re.sub(
         r"Expected a typing\.Literal\[(.*?)\]\. Got value: (\S+)", r"it must be one of \1, and \2 is not", text
     )
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]} ..."
+
+
+def _type_names(types: str) -> str:
+    """Rewrites jsonargparse's list of types in the words of a recipe: "[float, float] or null"."""
+    names = re.sub(r"<class '(\w+)'>", r"\1", types).replace("tuple[", "[").replace("typing.", "")
+    return names.replace(", NoneType", " or null")
