@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import load_file
 from tests.training.launching import CONFIGURATION, REPOSITORY, launch_command, launch_two
 from transformers import TrainerCallback
@@ -170,7 +171,8 @@ def test_loader_processes_survive_signals_while_they_start(method: str) -> None:
     loader = torch.utils.data.DataLoader(
         Processes(), num_workers=2, multiprocessing_context=method, worker_init_fn=signal_itself
     )
-    assert len({int(process) for process in shield_loader(loader)}) == 2
+    prepared = prepare_data_loader(loader, put_on_device=False)  # As the Trainer does.
+    assert len({int(process) for process in shield_loader(prepared)}) == 2
     assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGUSR1, signal.SIGINT}
 
 

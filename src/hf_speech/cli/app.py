@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -17,7 +18,7 @@ import typer
 
 from hf_speech.common.console import echo, use_utf8
 from hf_speech.common.files import describe_os_error
-from hf_speech.errors import HFSpeechError
+from hf_speech.errors import HFSpeechError, PreemptedError
 
 # Each verb is a module of this folder with a function of the same name. `hf-speech --help` lists them in this order.
 VERBS = (
@@ -99,6 +100,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments, prog_name="hf-speech")
     except HFSpeechError as error:
+        if isinstance(error, PreemptedError):  # A repeated signal must not change the exit status.
+            for name in {"SIGTERM", "SIGUSR1"} & set(dir(signal)):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
         _fail(str(error), error.exit_status)
     except OSError as error:
         _fail(describe_os_error(error))

@@ -139,11 +139,12 @@ class _StopWhenSaved(TrainerCallback):
 
 def shield_loader(loader: torch.utils.data.DataLoader[Any]) -> torch.utils.data.DataLoader[Any]:
     """Makes the processes of a loader ignore signals, which this process handles, and returns the loader."""
-    loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
-    if loader.num_workers and sys.platform != "win32":
-        context: Any = copy.copy(loader.multiprocessing_context or torch.multiprocessing.get_context())
+    base = getattr(loader, "base_dataloader", loader)  # Attributes of accelerate's wrapper have no effect.
+    base.worker_init_fn = functools.partial(_init_worker, base.worker_init_fn)
+    if base.num_workers and sys.platform != "win32":
+        context: Any = copy.copy(base.multiprocessing_context or torch.multiprocessing.get_context())
         context.Process = _PROCESSES[context.get_start_method()]
-        loader.multiprocessing_context = context
+        base.multiprocessing_context = context
     return loader
 
 
