@@ -12,12 +12,13 @@ import soundfile
 import torch
 
 from hf_speech.cli import main
-from hf_speech.errors import CorpusError, RecipeError
-from hf_speech.inference import Detector, LoadedModel
+from hf_speech.errors import AudioError, CorpusError, RecipeError
+from hf_speech.inference import Detector, LoadedModel, load_model
 from hf_speech.inference.pytorch import phone_model
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
 from hf_speech.tasks import AutomaticSpeechRecognition
 from hf_speech.training.enroll import enroll, enrollment_recipe
+from hf_speech.training.enroll_recognizer import compute_logits, negative_logits
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 
@@ -108,6 +109,46 @@ def test_a_recognizer_needs_recordings_in_which_it_recognizes_something(
     for path in words[1][0].iterdir():
         soundfile.write(path, np.zeros(8000), 8000)
     with pytest.raises(CorpusError, match="recognizes too little"):
+        enroll(str(beeps_run), *words)
+
+
+def test_the_logits_of_negatives_are_kept_without_unreadable_ones(
+    beeps_run: Path,
+    make_beeps: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "others"
+    folder.mkdir()
+    for index, text in enumerate(("cab ba", "acb", "bc")):
+        soundfile.write(folder / f"{index}.wav", make_beeps(text, seed=index), 8000)
+    (folder / "damaged.wav").write_bytes(b"RIFF")
+    (folder / "missing.wav").symlink_to(folder / "nowhere.wav")
+    model = load_model(beeps_run, device="cpu")
+    expected = compute_logits(model, [folder / f"{index}.wav" for index in range(3)])
+    first = negative_logits(model, [str(folder)], "train_negatives")
+    monkeypatch.setattr("hf_speech.training.enroll_recognizer.predict", lambda *a, **o: pytest.fail("computed again"))
+    for outputs in (first, negative_logits(model, [str(folder)], "train_negatives")):
+        assert outputs.seconds == expected.seconds
+        assert len(outputs.skipped) == 2
+        for one, other in zip(outputs.logits, expected.logits, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+    assert capsys.readouterr().err.count("2 recordings of train_negatives are skipped, such as: ") == 2
+    (folder / "0.wav").write_bytes(b"changed")
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        negative_logits(model, [str(folder)], "train_negatives")
+
+
+def test_reports_clips_and_negatives_that_cannot_be_read(
+    beeps_run: Path, words: tuple[str, list[Path], list[str]]
+) -> None:
+    (words[1][0].parent / "noise" / "1.wav").write_bytes(b"RIFF")
+    with pytest.raises(CorpusError, match=r"No recording of train_negatives can be read; the first: .*1\.wav"):
+        enroll(str(beeps_run), *words)
+    (words[1][0] / "2.wav").write_bytes(b"RIFF")
+    with pytest.raises(AudioError, match=r"2\.wav"):
         enroll(str(beeps_run), *words)
 
 

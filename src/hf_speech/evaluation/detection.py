@@ -91,7 +91,7 @@ def detector_details(
     table = {
         name: {
             "threshold": options.thresholds.get(name, 0.0) if name in clips else None,
-            **_rates(_sum(clips, group), _sum(missed, group), _sum(alarms, group), seconds / 3600),
+            **detection_rates(_sum(clips, group), _sum(missed, group), _sum(alarms, group), seconds / 3600),
             "miss_rate_in_stream": _sum(missed_in_stream, group) / max(_sum(clips, group), 1),
             **_delay_quantiles([delay for keyword in group for delay in delays[keyword]]),
         }
@@ -122,8 +122,8 @@ def _sum(counts: Mapping[str, int], keywords: list[str]) -> int:
     return sum(counts[keyword] for keyword in keywords)
 
 
-def _rates(clips: int, missed: int, alarms: int, hours: float) -> dict[str, Any]:
-    """Returns the rates of misses and false alarms, with intervals."""
+def detection_rates(clips: int, missed: int, alarms: int, hours: float) -> dict[str, Any]:
+    """Returns the counts and rates of misses and false alarms, with intervals."""
     return {
         "clips": clips,
         "missed": missed,
@@ -184,4 +184,4 @@ def _format_lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
     return ["", f"At the thresholds of the detector, over {hours:.1f} h of negatives:", format_text(head, rows)]
 
 
-__all__ = ["detector_details", "poisson_interval"]
+__all__ = ["detection_rates", "detector_details", "poisson_interval"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hf_speech.experiments.adaptation import AdaptationItem
+from hf_speech.experiments.enrollment import EnrollmentItem
 from hf_speech.experiments.grammars import GrammarItem
 from hf_speech.experiments.pseudo_labels import PseudoLabelItem, labels_path
 from hf_speech.experiments.published import AN4, ARABIC, FSDD, PUBLISHED, SPEECHOCEAN
@@ -157,6 +158,10 @@ TEACHER = Experiment(
 NO_WORKERS = ("--training.dataloader_num_workers", "0")
 WAKE_WORDS = "wake-word-benchmark/audio"
 SPEECH = "[CORPORA/LibriSpeech/train-clean-5, CORPORA/noise/train]"
+OTHER_NEGATIVES = (
+    *("--validation_negatives", "[CORPORA/LibriSpeech/dev-clean, CORPORA/noise/validation]"),
+    *("--test_negatives", "[CORPORA/LibriSpeech/test-clean, CORPORA/noise/test]"),
+)
 KEYWORDS = Experiment(
     name="keywords",
     title="Keywords",
@@ -198,12 +203,25 @@ KEYWORDS = Experiment(
             (
                 *("--train_negatives", SPEECH, "--augmentation.context_folders", SPEECH),
                 *("--augmentation.noise_folder", "CORPORA/noise/train"),
-                *("--validation_negatives", "[CORPORA/LibriSpeech/dev-clean, CORPORA/noise/validation]"),
-                *("--test_negatives", "[CORPORA/LibriSpeech/test-clean, CORPORA/noise/test]"),
-                *("--init_statistics", "refit", *NO_WORKERS),
+                *(*OTHER_NEGATIVES, "--init_statistics", "refit", *NO_WORKERS),
             ),
             minutes=30,
             base="wake-words-start",
+        ),
+        EnrollmentItem(
+            "new-keywords",
+            "new keywords from ten recordings, by the phones of pretrained/english-streaming",
+            "wake_words",
+            WAKE_WORDS,
+            ("--train_negatives", SPEECH, *OTHER_NEGATIVES),
+            minutes=10,
+            base="pretrained/english-streaming",
+            note=(
+                'Settings were chosen on "computer" and "jarvis". The recognizer was trained on the speech that the '
+                "weights and thresholds come from (train-clean-5 and dev-clean), but not on test-clean. Its training "
+                'transcripts contain "computer" five times, and the other keywords never. The benchmark does not name '
+                "its speakers, so some may be both in the ten recordings and in the others."
+            ),
         ),
     ),
 )

@@ -13,6 +13,7 @@ from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments.adaptation import AdaptationItem, adaptation_table
 from hf_speech.experiments.catalog import EXPERIMENTS
 from hf_speech.experiments.compare import Comparison, format_interval, format_value, title_with_unit
+from hf_speech.experiments.enrollment import EnrollmentItem, enrollment_table
 from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, ComparisonItem, Experiment, Item, SearchItem
 from hf_speech.tasks import get_task, metric_named
@@ -24,6 +25,7 @@ typed by hand. No setting was chosen on a test split, unless a row says so. Inte
 `{CORPORA}` stands for the folder with the corpora.
 """
 NOT_YET = "not run yet"
+WITH_OWN_TABLE = ComparisonItem | SearchItem | AdaptationItem | EnrollmentItem
 
 
 def write_page(page: Path, records: Path) -> None:
@@ -42,7 +44,7 @@ def render(records: Path) -> str:
 
 def _section(experiment: Experiment, found: dict[str, Any]) -> str:
     """Returns the section of an experiment: published result, table of runs, tables of comparisons and searches."""
-    runs = [item for item in experiment.items if not isinstance(item, ComparisonItem | SearchItem | AdaptationItem)]
+    runs = [item for item in experiment.items if not isinstance(item, WITH_OWN_TABLE)]
     lines = [f"## {experiment.title}", "", f"Published: {experiment.published}", ""]
     train = any(item.train_split for item in runs)
     head = [
@@ -58,12 +60,13 @@ def _section(experiment: Experiment, found: dict[str, Any]) -> str:
     rows = [row for item in runs for row in _rows(item, found.get(item.name), train)]
     lines += [format_markdown(head, rows, names=2), ""]
     for item in experiment.items:
-        if isinstance(item, ComparisonItem | SearchItem | AdaptationItem):
+        if isinstance(item, WITH_OWN_TABLE):
             lines += [
                 f"### {item.description[0].upper()}{item.description[1:]}",
                 "",
                 _item_table(item, found.get(item.name)),
                 "",
+                *([item.note, ""] if item.note else []),
             ]
     return "\n".join(lines)
 
@@ -146,6 +149,8 @@ def _item_table(item: Item, record: dict[str, Any] | None) -> str:
         return f"{NOT_YET}: `make experiments EXPERIMENT={item.name}`"
     if record["kind"] == "voices":
         return adaptation_table(record)
+    if record["kind"] == "enrollment":
+        return enrollment_table(record)
     content = {key: value for key, value in record.items() if key not in ("name", "kind")}
     if record["kind"] == "comparison":
         return Comparison.from_dict(content).markdown()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from hf_speech.common.console import echo
+from hf_speech.data.cache import build_once, cache_dir, digest
 from hf_speech.data.corpora.excerpts import cut_folder
 from hf_speech.data.corpora.keywords import OTHER
 from hf_speech.decoding import find_peaks
@@ -37,10 +40,12 @@ class Outputs:
     Attributes:
         logits: Those of each recording, `(frames, symbols)`.
         seconds: Their durations.
+        skipped: A sentence about each recording that cannot be read.
     """
 
     logits: list[np.ndarray]
     seconds: list[float]
+    skipped: list[str] = field(default_factory=list)
 
 
 def enroll_in_recognizer(
@@ -69,7 +74,8 @@ def enroll_in_recognizer(
         command: The command line, for the records.
 
     Raises:
-        CorpusError: If too little is recognized in the clips.
+        AudioError: If a clip cannot be read.
+        CorpusError: If too little is recognized in the clips, or no negative can be read.
         RecipeError: If the folder exists.
     """
     start = time.perf_counter()
@@ -79,7 +85,7 @@ def enroll_in_recognizer(
         if not (run_dir / PATTERNS).is_file():
             raise RecipeError(f"{run_dir} has no enrolled keyword (no {PATTERNS}), so it is not overwritten.")
     model = keyword_model(loaded)
-    spoken, others = compute_logits(model, clips), compute_logits(model, _files(negatives, "train_negatives"))
+    spoken, others = compute_logits(model, clips), negative_logits(model, negatives, "train_negatives")
     patterns = find_patterns(spoken.logits, others.logits, model.labels, silent=[loaded.word_delimiter])
     if not patterns:
         raise CorpusError(
@@ -87,7 +93,7 @@ def enroll_in_recognizer(
             "longer keyword."
         )
     if validation_negatives:
-        others = compute_logits(model, _files(validation_negatives, "validation_negatives"))
+        others = negative_logits(model, validation_negatives, "validation_negatives")
     records = [*detection_records(patterns, word, word, spoken, model.labels)]
     records += detection_records(patterns, word, OTHER, others, model.labels)
     tuned = thresholds_for(records, [word], rate)
@@ -101,17 +107,54 @@ def enroll_in_recognizer(
     return TrainingResult(run_dir, loaded.model.num_parameters(), time.perf_counter() - start), tuned
 
 
-def compute_logits(model: LoadedModel, files: Sequence[Path]) -> Outputs:
+def compute_logits(
+    model: LoadedModel, files: Sequence[Path], bad_rows: Literal["refuse", "skip"] = "refuse"
+) -> Outputs:
     """Computes the logits of recordings.
 
     Raises:
-        AudioError: If a recording cannot be read.
+        AudioError: If a recording cannot be read, and `bad_rows` is "refuse".
     """
     outputs = Outputs([], [])
-    for prediction in predict(model, files):
-        assert prediction.logits is not None
-        outputs.logits.append(prediction.logits)
-        outputs.seconds.append(prediction.duration)
+    for prediction in predict(model, files, bad_rows=bad_rows):
+        if prediction.logits is None:
+            outputs.skipped.append(str(prediction.error))
+        else:
+            outputs.logits.append(prediction.logits)
+            outputs.seconds.append(prediction.duration)
+    return outputs
+
+
+def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> Outputs:
+    """Computes the logits of the recordings in folders, in pieces, or reads them from the cache.
+
+    Each keyword needs the same ones, so they are kept, in float16: about 7 MB per hour.
+
+    Args:
+        model: The model, from `keyword_model`.
+        folders: The folders.
+        key: The option that names them, for errors.
+
+    Raises:
+        CorpusError: If a folder has no recordings, or none of them can be read.
+    """
+    files = [path for folder in folders for path, _ in cut_folder(folder, NEGATIVE_SECONDS, key)]
+    sources = [{"path": str(path)} for path in files if path.is_file()]
+    target = cache_dir() / "logits" / digest(sources, model.fingerprint(phones=True), model.labels)
+    with build_once(target) as part:
+        if part is not None:
+            outputs = compute_logits(model, files, "skip")
+            if not outputs.logits:
+                raise CorpusError(f"No recording of {key} can be read; the first: {outputs.skipped[0]}")
+            frames, logits = [len(one) for one in outputs.logits], np.concatenate(outputs.logits).astype(np.float16)
+            np.savez(
+                part / "outputs.npz", logits=logits, frames=frames, seconds=outputs.seconds, skipped=outputs.skipped
+            )
+    with np.load(target / "outputs.npz") as saved:
+        logits = np.split(saved["logits"].astype(np.float32), np.cumsum(saved["frames"])[:-1])
+        outputs = Outputs(logits, saved["seconds"].tolist(), saved["skipped"].tolist())
+    if outputs.skipped:
+        echo(f"{len(outputs.skipped)} recordings of {key} are skipped, such as: {outputs.skipped[0]}", error=True)
     return outputs
 
 
@@ -136,9 +179,4 @@ def detection_records(
     return records
 
 
-def _files(folders: Sequence[str], key: str) -> list[Path]:
-    """Returns the recordings in folders, in pieces."""
-    return [path for folder in folders for path, _ in cut_folder(folder, NEGATIVE_SECONDS, key)]
-
-
-__all__ = ["compute_logits", "detection_records", "enroll_in_recognizer"]
+__all__ = ["compute_logits", "detection_records", "enroll_in_recognizer", "negative_logits"]
