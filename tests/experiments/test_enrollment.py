@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hf_speech.errors import CorpusError
 from hf_speech.evaluation.detection import detection_rates
 from hf_speech.experiments import Experiment, ExperimentFolders, page, run_experiments, runner
 from hf_speech.experiments.enrollment import WORDS, EnrollmentItem, enrollment_table
+from hf_speech.inference import LoadedModel, predict
+from hf_speech.inference.prediction import Prediction
 from hf_speech.training import enroll_recognizer
 
 PARTS = ("train", "validation", "test")
@@ -45,12 +48,12 @@ def test_enrolls_keywords_and_tests_them_on_the_other_clips(
     beeps_run: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int] = []
-    predict = enroll_recognizer.predict
-    monkeypatch.setattr(
-        enroll_recognizer,
-        "predict",
-        lambda model, files, **o: measured.append(len(files)) or predict(model, files, **o),
-    )
+
+    def counting_predict(model: LoadedModel, files: list[Path], **options: Any) -> Iterator[Prediction]:
+        measured.append(len(files))
+        return predict(model, files, **options)
+
+    monkeypatch.setattr(enroll_recognizer, "predict", counting_predict)
     item = replace(ITEM, base=str(beeps_run))
     for module in (runner, page):
         monkeypatch.setattr(module, "EXPERIMENTS", (Experiment("small", "Small", "nothing.", (item,)),))

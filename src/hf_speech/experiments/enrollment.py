@@ -149,8 +149,9 @@ def enrollment_table(record: Mapping[str, Any]) -> str:
         lines.append([f"mean of the {len(untuned)} not used to choose settings", "", *means, f"{alarms:.2f}", ""])
     first = next(iter(rows.values()))
     remarks = (
-        f"False alarms were counted in {first['negative_hours']:.1f} hours. The first keyword takes longest, since the "
-        "outputs for the negatives are kept for the others."
+        f"False alarms were counted in {first['negative_hours']:.1f} hours. For the first column of misses, the "
+        f"threshold gives {RATE:g} per hour there; the chosen threshold comes from the validation negatives. The first "
+        "keyword takes longest, since the outputs for the negatives are kept for the others."
     )
     return "\n\n".join([f"`{first['command']}`", format_markdown(head, lines), remarks])
 

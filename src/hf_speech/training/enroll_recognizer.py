@@ -146,13 +146,16 @@ def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> Out
             outputs = compute_logits(model, files, "skip")
             if not outputs.logits:
                 raise CorpusError(f"No recording of {key} can be read; the first: {outputs.skipped[0]}")
-            frames, logits = [len(one) for one in outputs.logits], np.concatenate(outputs.logits).astype(np.float16)
             np.savez(
-                part / "outputs.npz", logits=logits, frames=frames, seconds=outputs.seconds, skipped=outputs.skipped
+                part / "outputs.npz",
+                logits=np.concatenate(outputs.logits).astype(np.float16),
+                frames=[len(logits) for logits in outputs.logits],
+                seconds=outputs.seconds,
+                skipped=outputs.skipped,
             )
     with np.load(target / "outputs.npz") as saved:
-        logits = np.split(saved["logits"].astype(np.float32), np.cumsum(saved["frames"])[:-1])
-        outputs = Outputs(logits, saved["seconds"].tolist(), saved["skipped"].tolist())
+        pieces = np.split(saved["logits"].astype(np.float32), np.cumsum(saved["frames"])[:-1])
+        outputs = Outputs(pieces, saved["seconds"].tolist(), saved["skipped"].tolist())
     if outputs.skipped:
         echo(f"{len(outputs.skipped)} recordings of {key} are skipped, such as: {outputs.skipped[0]}", error=True)
     return outputs
