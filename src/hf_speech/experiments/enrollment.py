@@ -153,6 +153,8 @@ def enrollment_table(record: Mapping[str, Any]) -> str:
         f"threshold gives {RATE:g} per hour there; the chosen threshold comes from the validation negatives. The first "
         "keyword takes longest, since the outputs for the negatives are kept for the others."
     )
+    if skipped := sum(row["num_skipped"] for row in rows.values()):
+        remarks += f" Recordings that cannot be read and were not tested: {skipped}."
     return "\n\n".join([f"`{first['command']}`", format_markdown(head, lines), remarks])
 
 
