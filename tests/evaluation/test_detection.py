@@ -31,6 +31,7 @@ def logits(*events: tuple[int, str], frames: int = 30) -> np.ndarray:
 class LoudIsYes:
     """A stream that finds "yes" in loud frames, at most `at_most` times."""
 
+    name, task = "spotter", get_task("keyword-spotting")
     sampling_rate, samples_per_frame, labels, latency = RATE, FRAME, LABELS, 0.15
 
     def __init__(self, at_most: int = 1000) -> None:

@@ -56,6 +56,7 @@ QUICK: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "wake_words": ("arabic_speech_commands/dataset", ["--keywords", "[zoom in]"]),
+    "sentences": ("pieces", [*NARROW_CTC, "--train_file", "train.csv"]),
     "published/deepspeech2_ljspeech": ("LJSpeech-1.1", NARROW),
     "published/digits_mel": ("free-spoken-digit-dataset", []),
     "published/digits_mel_augmented": ("free-spoken-digit-dataset", []),
