@@ -101,6 +101,9 @@ def test_the_folder_remains_a_recognizer_and_is_replaced_only_on_request(
     assert "no enrolled keyword" in capsys.readouterr().err
     assert run("listen", str(beeps_run), str(tmp_path / "clip.wav")) == 2
     assert "is a model for automatic-speech-recognition" in capsys.readouterr().err
+    assert run("export", str(folder), "--output", str(tmp_path / "onnx")) == 2
+    assert "enrolled keywords, which cannot be exported" in capsys.readouterr().err
+    assert not (tmp_path / "onnx").exists()
 
 
 def test_a_recognizer_needs_recordings_in_which_it_recognizes_something(

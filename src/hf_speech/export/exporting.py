@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from hf_speech.common.digests import digest_file
+from hf_speech.decoding.patterns import PATTERNS
 from hf_speech.errors import ModelError
 from hf_speech.export import packed_ngrams
 from hf_speech.export.features import FeatureGraph
@@ -84,10 +85,15 @@ def export_model(
         The ONNX files, the float32 files first.
 
     Raises:
-        ModelError: If onnx or onnxruntime is missing, the model or one of its parts cannot be exported, or the output
-            is a model folder.
+        ModelError: If onnx or onnxruntime is missing, the model or one of its parts cannot be exported, keywords were
+            enrolled in it, or the output is a model folder.
     """
     _check_libraries()
+    if loaded.find_file(PATTERNS) is not None:
+        raise ModelError(
+            f"{loaded.name} detects enrolled keywords, which cannot be exported: export the recognizer that it was "
+            "made from, or train a keyword spotter."
+        )
     output = Path(output).expanduser()
     if output.is_file() or (output / "config.json").exists():
         raise ModelError(f"{output} is a file or a model folder: give another folder, such as {output}/onnx.")
