@@ -6,6 +6,7 @@ import errno
 import gc
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -32,7 +33,8 @@ def test_works_without_a_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-def test_works_with_a_full_cache_disk(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_works_with_a_full_cache_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))  # Nothing is cached by another test or run.
     refused = []
 
     def save(*_: object) -> None:
