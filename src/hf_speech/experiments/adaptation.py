@@ -12,6 +12,7 @@ from typing import Any
 from hf_speech.common.tables import format_markdown
 from hf_speech.data.corpora import FSDD
 from hf_speech.evaluation import wilson_interval
+from hf_speech.experiments.compare import percent, percent_range
 from hf_speech.experiments.runs import finish_run
 from hf_speech.experiments.suite import ExperimentFolders, Item
 from hf_speech.training import load_recipe
@@ -94,15 +95,15 @@ def adaptation_table(record: Mapping[str, Any]) -> str:
     for speaker, row in rows.items():
         new = [row[count]["new"] for count in counts]
         old = [row[count]["old"] for count in counts]
-        cells = [_percent(new[0]["before"]["accuracy"]), *(_with_interval(result) for result in new)]
+        cells = [percent(new[0]["before"]["accuracy"]), *(_with_interval(result) for result in new)]
         changes = [result["after"]["accuracy"] - result["before"]["accuracy"] for result in old if result]
         lines.append([speaker, *cells, *(f"{100 * change:+.1f} points" for change in changes)])
     missing = [speaker for speaker in SPEAKERS if speaker not in rows]
     untuned = [row for speaker, row in rows.items() if speaker not in TUNED_ON]
     if not missing:
-        values = [_percent(sum(row[counts[0]]["new"]["before"]["accuracy"] for row in untuned) / len(untuned))]
+        values = [percent(sum(row[counts[0]]["new"]["before"]["accuracy"] for row in untuned) / len(untuned))]
         values += [
-            _percent(sum(row[count]["new"]["after"]["accuracy"] for row in untuned) / len(untuned)) for count in counts
+            percent(sum(row[count]["new"]["after"]["accuracy"] for row in untuned) / len(untuned)) for count in counts
         ]
         lines.append([f"mean of the {len(untuned)} not used to choose settings", *values, *[""] * len(counts)])
     first = next(iter(rows.values()))
@@ -112,14 +113,9 @@ def adaptation_table(record: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"
-
-
 def _with_interval(row: Mapping[str, Any]) -> str:
     value, count = row["after"]["accuracy"], row["num_utterances"]
-    low, high = wilson_interval(round(value * count), count)
-    return f"**{_percent(value)}** ({100 * low:.1f} to {100 * high:.1f})"
+    return f"**{percent(value)}** {percent_range(wilson_interval(round(value * count), count))}"
 
 
 __all__ = ["AdaptationItem", "adaptation_table"]

@@ -167,6 +167,16 @@ def format_interval(metric: str, ends: tuple[float, float]) -> str:
     return " to ".join(metric_named(metric).number(end, 1) for end in ends)
 
 
+def percent(ratio: float) -> str:
+    """Returns a ratio in percent, with one decimal."""
+    return f"{100 * ratio:.1f}%"
+
+
+def percent_range(ends: tuple[float, float]) -> str:
+    """Returns an interval of ratios in percent, in parentheses."""
+    return f"({100 * ends[0]:.1f} to {100 * ends[1]:.1f})"
+
+
 def title_with_unit(title: str, metric: str) -> str:
     """Returns the title of a column with the metric's unit."""
     unit = metric_named(metric).unit

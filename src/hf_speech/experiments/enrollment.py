@@ -20,6 +20,7 @@ from hf_speech.errors import CorpusError
 from hf_speech.evaluation import wilson_interval
 from hf_speech.evaluation.detection import detection_rates
 from hf_speech.evaluation.provenance import versions
+from hf_speech.experiments.compare import percent, percent_range
 from hf_speech.experiments.suite import ExperimentFolders, Item
 from hf_speech.inference import load_model
 from hf_speech.inference.listening import keyword_model
@@ -135,8 +136,8 @@ def enrollment_table(record: Mapping[str, Any]) -> str:
             [
                 word,
                 str(count),
-                f"**{_percent(row['miss_rate'])}** {_range(interval)}",
-                f"{_percent(own['miss_rate'])} {_range(own['miss_rate_interval'])}",
+                f"**{percent(row['miss_rate'])}** {percent_range(interval)}",
+                f"{percent(own['miss_rate'])} {percent_range(own['miss_rate_interval'])}",
                 f"{own['false_alarms_per_hour']:.2f} ({low:.2f} to {high:.2f})",
                 f"{row['seconds'] / 60:.1f}",
             ]
@@ -145,7 +146,7 @@ def enrollment_table(record: Mapping[str, Any]) -> str:
     if len(untuned) > 1:
         rates = [row["miss_rate"] for row in untuned], [row["detector"]["miss_rate"] for row in untuned]
         alarms = sum(row["detector"]["false_alarms_per_hour"] for row in untuned) / len(untuned)
-        means = [_percent(sum(values) / len(untuned)) for values in rates]
+        means = [percent(sum(values) / len(untuned)) for values in rates]
         lines.append([f"mean of the {len(untuned)} not used to choose settings", "", *means, f"{alarms:.2f}", ""])
     first = next(iter(rows.values()))
     remarks = (
@@ -156,14 +157,6 @@ def enrollment_table(record: Mapping[str, Any]) -> str:
     if skipped := sum(row["num_skipped"] for row in rows.values()):
         remarks += f" Recordings that cannot be read and were not tested: {skipped}."
     return "\n\n".join([f"`{first['command']}`", format_markdown(head, lines), remarks])
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}%"
-
-
-def _range(interval: tuple[float, float]) -> str:
-    return f"({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
 __all__ = ["EnrollmentItem", "enrollment_table"]
