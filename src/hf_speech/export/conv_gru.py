@@ -16,6 +16,7 @@ from hf_speech.export.frontends import write_front_end
 from hf_speech.export.graph import Graph, Value
 from hf_speech.export.layers import Builder, GraphOf, Masks, State
 from hf_speech.inference.onnx_description import STREAM, WHOLE
+from hf_speech.inference.pytorch import phone_layer
 from hf_speech.models.modeling_conv_gru import IMPOSSIBLE, ConvGRUForCTC, RecurrentBlock
 
 # Parameters that only training uses, if the model has no phones.
@@ -172,7 +173,7 @@ def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> t
         x = masks.apply(x)
     x = x.transpose(1, 0, 2)
     middle: Value | None = None
-    phone_layer = config.intermediate_layer or (len(model.layers) + 1) // 2
+    number = phone_layer(config)
     lengths = None if masks.lengths is None else masks.lengths.clip(lowest=1)
     for index, layer in enumerate(model.layers):
         assert isinstance(layer, RecurrentBlock)
@@ -180,7 +181,7 @@ def _encode(builder: Builder, model: ConvGRUForCTC, x: Value, masks: Masks) -> t
             norm: Any = layer.norm
             x = builder.layer_norm(x, norm) if model.config.recurrent_norm == "layer" else builder.batch_norm(x, norm)
             x = builder.recurrence(x, layer.recurrence, lengths, f"hidden_{index}")
-        if model.phone_classifier is not None and index + 1 == phone_layer < len(model.layers):
+        if model.phone_classifier is not None and index + 1 == number < len(model.layers):
             middle = x.transpose(1, 0, 2)
     return x.transpose(1, 0, 2), middle, masks
 

@@ -176,6 +176,11 @@ class PhoneModel(LoadedModel):
         return self.phones
 
 
+def phone_layer(config: Any) -> int:
+    """Returns the number of the recurrent layer that predicts phones, counted from 1."""
+    return int(config.intermediate_layer or (config.num_hidden_layers + 1) // 2)
+
+
 def phone_model(loaded: LoadedModel, phones: Sequence[str]) -> LoadedModel:
     """Returns a model with the phones of a recognizer as logits, which shares its weights and can stream.
 
@@ -187,8 +192,7 @@ def phone_model(loaded: LoadedModel, phones: Sequence[str]) -> LoadedModel:
         The phone model, or the recognizer itself if its last layer does not predict phones.
     """
     config = copy.copy(loaded.model.config)
-    layers = config.num_hidden_layers
-    if not phones or (config.intermediate_layer or (layers + 1) // 2) != layers:
+    if not phones or phone_layer(config) != config.num_hidden_layers:
         return loaded
     model = copy.copy(loaded.model)
     model._modules = dict(model._modules)
