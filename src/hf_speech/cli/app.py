@@ -101,8 +101,10 @@ def main(arguments: list[str] | None = None) -> None:
         app(args=arguments, prog_name="hf-speech")
     except HFSpeechError as error:
         if isinstance(error, PreemptedError):  # A repeated signal must not change the exit status.
-            for name in {"SIGTERM", "SIGUSR1"} & set(dir(signal)):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+            from hf_speech.training.preemption import SIGNALS
+
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
         _fail(str(error), error.exit_status)
     except OSError as error:
         _fail(describe_os_error(error))
