@@ -81,6 +81,12 @@ def test_the_evidence_of_the_best_path_times_the_weights_is_its_score(pattern: P
     np.testing.assert_allclose(evidence @ pattern.weights + pattern.bias, paths.scores(logits)[0][:, -1], atol=1e-4)
 
 
+def test_smoothing_over_no_frames_is_over_one() -> None:
+    logits = random_logits(6)
+    scores = [PatternScores([[ABA]], LABELS, frames).accept(logits) for frames in (0, 1)]
+    np.testing.assert_array_equal(*scores)
+
+
 def test_patterns_are_saved_and_damage_is_reported(tmp_path: Path) -> None:
     save_patterns(tmp_path, {"é": [ABA, CC]})
     assert load_patterns(tmp_path / PATTERNS) == {"é": [ABA, CC]}

@@ -15,7 +15,7 @@ from hf_speech.cli import main
 from hf_speech.errors import AudioError, CorpusError, RecipeError
 from hf_speech.inference import Detector, LoadedModel, load_model
 from hf_speech.inference.pytorch import phone_model
-from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor
+from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor, SpeechProcessor
 from hf_speech.tasks import AutomaticSpeechRecognition
 from hf_speech.training.enroll import enroll, enrollment_recipe
 from hf_speech.training.enroll_recognizer import compute_logits, negative_logits
@@ -57,6 +57,10 @@ def enrolled(beeps_run: Path, make_beeps: Any, tmp_path_factory: pytest.TempPath
     return folder / "abc", words
 
 
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as exit_:
         main(list(words))
@@ -94,6 +98,10 @@ def test_the_folder_remains_a_recognizer_and_is_replaced_only_on_request(
     assert texts[0] == texts[1]
     assert run(*words) == 2
     assert "add --overwrite" in capsys.readouterr().err
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpeechProcessor, "save_pretrained", interrupt)
+        assert run(*words[:-1], str(tmp_path / "interrupted")) != 0
+    assert run(*words[:-1], str(tmp_path / "interrupted"), "--overwrite") == 0
     assert run(*words, "--overwrite") == 0
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file.txt").write_text("mine")

@@ -133,7 +133,7 @@ class PatternScores:
         self._keywords = [[PatternPaths(pattern, labels) for pattern in patterns] for patterns in keywords]
         self._ends: dict[PatternPaths, np.ndarray] = {}
         self._past: dict[PatternPaths, np.ndarray] = {}
-        self._smoothing_frames = smoothing_frames
+        self._smoothing_frames = max(smoothing_frames, 1)
 
     def accept(self, logits: np.ndarray) -> np.ndarray:
         """Returns scores `(frames, keywords)` for the next logits `(frames, symbols)`."""

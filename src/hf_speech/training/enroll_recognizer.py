@@ -34,7 +34,7 @@ NEGATIVE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Outputs:
+class RecordingLogits:
     """The logits of recordings.
 
     Attributes:
@@ -97,11 +97,12 @@ def enroll_in_recognizer(
     records = [*detection_records(patterns, word, word, spoken, model.labels)]
     records += detection_records(patterns, word, OTHER, others, model.labels)
     tuned = thresholds_for(records, [word], rate)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_patterns(run_dir, {word: patterns})  # First, because only a folder with patterns may be overwritten.
     loaded.model.save_pretrained(run_dir)
     SpeechProcessor(loaded.feature_extractor, loaded.tokenizer).save_pretrained(run_dir)
     if (lexicon := load_lexicon(loaded)) is not None:
         lexicon.save(run_dir / LEXICON)
-    save_patterns(run_dir, {word: patterns})
     tuned.options.save(run_dir, corpus="keywords", command=command, **tuned.origin(rate))
     run_folder.share(run_dir)
     return TrainingResult(run_dir, loaded.model.num_parameters(), time.perf_counter() - start), tuned
@@ -109,13 +110,13 @@ def enroll_in_recognizer(
 
 def compute_logits(
     model: LoadedModel, files: Sequence[Path], bad_rows: Literal["refuse", "skip"] = "refuse"
-) -> Outputs:
+) -> RecordingLogits:
     """Computes the logits of recordings.
 
     Raises:
         AudioError: If a recording cannot be read, and `bad_rows` is "refuse".
     """
-    outputs = Outputs([], [])
+    outputs = RecordingLogits([], [])
     for prediction in predict(model, files, bad_rows=bad_rows):
         if prediction.logits is None:
             outputs.skipped.append(str(prediction.error))
@@ -125,7 +126,7 @@ def compute_logits(
     return outputs
 
 
-def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> Outputs:
+def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> RecordingLogits:
     """Computes the logits of the recordings in folders, in pieces, or reads them from the cache.
 
     Each keyword needs the same ones, so they are kept, in float16: about 7 MB per hour.
@@ -155,14 +156,14 @@ def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> Out
             )
     with np.load(target / "outputs.npz") as saved:
         pieces = np.split(saved["logits"].astype(np.float32), np.cumsum(saved["frames"])[:-1])
-        outputs = Outputs(pieces, saved["seconds"].tolist(), saved["skipped"].tolist())
+        outputs = RecordingLogits(pieces, saved["seconds"].tolist(), saved["skipped"].tolist())
     if outputs.skipped:
         echo(f"{len(outputs.skipped)} recordings of {key} are skipped, such as: {outputs.skipped[0]}", error=True)
     return outputs
 
 
 def detection_records(
-    patterns: Sequence[Pattern], word: str, reference: str, outputs: Outputs, labels: Sequence[str]
+    patterns: Sequence[Pattern], word: str, reference: str, outputs: RecordingLogits, labels: Sequence[str]
 ) -> list[Record]:
     """Returns a record of each recording, as from `KeywordSpotting.score`, with the peaks of a keyword's score.
 
