@@ -47,20 +47,6 @@ def test_removes_files_of_a_killed_run(tmp_path):
         assert list(part.iterdir()) == []
 
 
-def test_keeps_files_of_an_interrupted_run_to_continue(tmp_path):
-    def interrupted() -> None:
-        with build_once(tmp_path / "states", resumes=True) as part:
-            (part / "half").write_text("a")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert not (tmp_path / "states").exists()
-    with build_once(tmp_path / "states", resumes=True) as part:
-        assert (part / "half").read_text() == "a"
-    assert (tmp_path / "states" / "half").is_file()
-
-
 def test_other_processes_wait_for_the_first(tmp_path):
     made = []
 

@@ -101,8 +101,7 @@ def test_the_cache_is_memory_mapped_and_continues_after_an_interruption(
     said = capsys.readouterr().out
     size = file_size(sum(seconds) * 50 * 32 * 2)
     assert said.startswith(f"The states of {whisper} for 6 recordings (0.00 h) take about {size} in {cache}")
-    (part,) = (cache / "states").glob("*.part")
-    for file in part.iterdir():
+    for file in (cache / "states").glob("*/*"):
         file.write_bytes(file.read_bytes() + b"cut")  # As from a process killed while writing.
     calls = [{}, {}]  # Allows computing one more.
     with pytest.raises(KeyboardInterrupt):
@@ -114,9 +113,29 @@ def test_the_cache_is_memory_mapped_and_continues_after_an_interruption(
     assert not cached.states.flags.writeable
     for row, states in enumerate(expected):
         np.testing.assert_array_equal(cached(row), states)
-    again = CachedStates(TeacherEncoder(EncoderTeacher(str(whisper), layers=[0, 2])), audio, seconds)
-    np.testing.assert_array_equal(again.states, cached.states)
-    assert len(list((cache / "states").glob("*.lock"))) == 1, "the same teacher, layers and recordings: the same file"
+
+
+def test_trainings_with_the_same_teacher_and_layers_share_the_states(
+    whisper: Path, tones_recipe: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = list(load_recipe(tones_recipe).corpus.load()["train"]["audio"])[:4]
+
+    def compute(rows: list[int], layers: list[int]) -> CachedStates:
+        teacher = TeacherEncoder(EncoderTeacher(str(whisper), layers=layers))
+        return CachedStates(teacher, [audio[row] for row in rows], [1.0] * len(rows))
+
+    first = compute([0, 1, 0], [0, 2])
+    assert "for 2 recordings" in capsys.readouterr().out, "a recording that occurs twice is computed once"
+    other_fold = compute([3, 1, 2], [0, 2])
+    assert "for 2 recordings" in capsys.readouterr().out
+    again = compute([2, 0], [0, 2])
+    assert capsys.readouterr().out == ""
+    expected = [TeacherEncoder(EncoderTeacher(str(whisper), layers=[0, 2])).states_of(source) for source in audio]
+    for cached, rows in ((first, [0, 1, 0]), (other_fold, [3, 1, 2]), (again, [2, 0])):
+        for place, row in enumerate(rows):
+            np.testing.assert_array_equal(cached(place), expected[row])
+    compute([0], [2])
+    assert len(list((cache / "states").glob("*.lock"))) == 2, "other layers: another file"
 
 
 def test_rejects_states_that_do_not_fit_on_the_disk(

@@ -47,16 +47,11 @@ def _state(source: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @contextmanager
-def build_once(folder: Path, resumes: bool = False) -> Iterator[Path | None]:
-    """Builds a folder atomically, unless it exists.
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, so that only one process at a time writes to it.
 
     Args:
-        folder: The folder.
-        resumes: Whether to keep the files of an interrupted run, so that the next one can resume.
-
-    Yields:
-        A temporary folder to fill, which is renamed to `folder` when the block ends without an error; None if `folder`
-        exists.
+        folder: The folder, which does not have to exist. Its parent folder is created.
 
     Raises:
         CorpusError: If the cache cannot be written.
@@ -71,19 +66,35 @@ def build_once(folder: Path, resumes: bool = False) -> Iterator[Path | None]:
             "writable folder."
         ) from error
     try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def build_once(folder: Path) -> Iterator[Path | None]:
+    """Builds a folder atomically, unless it exists.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        A temporary folder to fill, which is renamed to `folder` when the block ends without an error; None if `folder`
+        exists.
+
+    Raises:
+        CorpusError: If the cache cannot be written.
+    """
+    with locked(folder):
         if folder.is_dir():
             yield None
             return
         part = folder.with_name(f"{folder.name}.part")
-        if not resumes:
-            shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-        part.mkdir(exist_ok=resumes)
+        shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
+        part.mkdir()
         try:
             yield part
             part.rename(folder)
         except BaseException:
-            if not resumes:
-                shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             raise
-    finally:
-        lock.release()

@@ -24,14 +24,16 @@ import torch.nn.functional as F
 from hf_speech.common.files import file_size
 from hf_speech.common.progress import progress_bar
 from hf_speech.data.audio import read_audio
-from hf_speech.data.cache import build_once, cache_dir, digest
+from hf_speech.data.cache import cache_dir, digest, locked
 from hf_speech.errors import ModelError, RecipeError, TrainingError
 from hf_speech.training.checkpoints import disk_is_full
 from hf_speech.training.options import EncoderTeacher
 
 # Part of the digest. Increment it when the computation of the states changes.
-FORMAT_VERSION = 1
-STATES_FILE, LENGTHS_FILE = "states.f16", "lengths.i64"
+FORMAT_VERSION = 2
+STATES_FILE, INDEX_FILE = "states.f16", "index.bin"
+# The digest of a recording, and the number of its states.
+INDEX_ENTRY = np.dtype([("recording", "S16"), ("length", "<i8")])
 MAX_SECONDS, WINDOW_SECONDS = 30, 5
 
 
@@ -134,11 +136,14 @@ class TeacherEncoder:
 
 
 class CachedStates:
-    """The cached states of the recordings of a split; an interrupted computation can be resumed.
+    """The cached states of recordings; only those that are not in the cache yet are computed.
+
+    All recordings of the same teacher and layers share one file, which grows. An interrupted computation can therefore
+    be resumed, and the folds of a cross-validation compute no recording twice.
 
     Args:
         teacher: The teacher.
-        audio: The `audio` column of the split.
+        audio: The `audio` column of a split.
         durations: Duration of each recording in seconds.
 
     Raises:
@@ -146,58 +151,71 @@ class CachedStates:
     """
 
     def __init__(self, teacher: TeacherEncoder, audio: Sequence[Mapping[str, Any]], durations: Sequence[float]) -> None:
-        folder = cache_dir() / "states" / digest(audio, FORMAT_VERSION, teacher.fingerprint, teacher.layers)
-        size = int(sum(durations) * teacher.rate * teacher.width * 2)
+        folder = cache_dir() / "states" / digest((), FORMAT_VERSION, teacher.fingerprint, teacher.layers)
+        keys = [digest([source]).encode() for source in audio]
+        needed = 0
         try:
-            with build_once(folder, resumes=True) as part:
-                if part is not None:
-                    done = sum(file.stat().st_size for file in part.iterdir())
-                    if size - done > shutil.disk_usage(part).free:
+            with locked(folder):
+                folder.mkdir(exist_ok=True)
+                known = set(_read_index(folder, teacher.width)["recording"].tolist())
+                # Each recording once, even if the split contains it more often.
+                rows = {key: row for row, key in enumerate(keys) if key not in known}
+                if rows:
+                    seconds = sum(durations[row] for row in rows.values())
+                    needed = int(seconds * teacher.rate * teacher.width * 2)
+                    if needed > shutil.disk_usage(folder).free:
                         raise OSError("No space left")
-                    hours = f"{sum(durations) / 3600:.2f} h"
+                    hours = f"{seconds / 3600:.2f} h"
                     print(
-                        f"The states of {teacher.name} for {len(audio):,} recordings ({hours}) take about "
-                        f"{file_size(size)} in {folder}",
+                        f"The states of {teacher.name} for {len(rows):,} recordings ({hours}) take about "
+                        f"{file_size(needed)} in {folder}",
                         flush=True,
                     )
-                    _write(teacher, audio, part)
+                    _append(teacher, {key: audio[row] for key, row in rows.items()}, folder)
+                index = _read_index(folder, teacher.width)
         except OSError as error:
             if not disk_is_full(error, folder.parent):
                 raise
             raise TrainingError(
-                f"The states of the teacher need about {file_size(size)}, but the disk of the cache folder "
+                f"The states of the teacher need about {file_size(needed)}, but the disk of the cache folder "
                 f"{folder.parent} is full: set HF_SPEECH_CACHE to another disk, choose fewer layers, or set "
                 "training.teacher.cache to false."
             ) from error
-        self._ends = np.cumsum(np.fromfile(folder / LENGTHS_FILE, np.int64))
-        self.states = np.memmap(folder / STATES_FILE, np.float16, "r").reshape(-1, teacher.width)
+        ends = np.cumsum(index["length"])
+        places = {key: place for place, key in enumerate(index["recording"].tolist())}
+        self._ends = ends[[places[key] for key in keys]]
+        self._lengths = index["length"][[places[key] for key in keys]]
+        shape = int(index["length"].sum()), teacher.width
+        self.states = np.memmap(folder / STATES_FILE, np.float16, "r", shape=shape)
 
     def __call__(self, row: int) -> np.ndarray:
         """Returns the memory-mapped states `(states, width)` of a recording, float16."""
-        return self.states[0 if row == 0 else self._ends[row - 1] : self._ends[row]]
+        return self.states[self._ends[row] - self._lengths[row] : self._ends[row]]
 
 
-def _write(teacher: TeacherEncoder, audio: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Appends the states of the missing recordings to one file, and then their lengths to another."""
-    paths = folder / STATES_FILE, folder / LENGTHS_FILE
-    for path in paths:
-        path.touch()
-    with paths[0].open("r+b") as states, paths[1].open("r+b") as lengths:
-        done = np.fromfile(lengths, np.int64)
-        if states.seek(0, os.SEEK_END) < done.sum() * teacher.width * 2:
-            done = done[:0]  # The states did not reach the disk before a power cut.
-        for file, end in ((states, int(done.sum()) * teacher.width * 2), (lengths, done.nbytes)):
-            file.truncate(end)  # Remove an incomplete last entry.
-            file.seek(end)
-        bar = progress_bar(
-            audio[len(done) :], "Computing the teacher's states", initial=len(done), total=len(audio), leave=False
-        )
-        for source in bar:
+def _read_index(folder: Path, width: int) -> np.ndarray:
+    """Returns the digest and number of states of each recording in the file, whose incomplete end is removed."""
+    states, index = folder / STATES_FILE, folder / INDEX_FILE
+    states.touch()
+    index.touch()
+    entries = np.fromfile(index, INDEX_ENTRY)
+    # After a power cut, states may be missing.
+    complete = np.cumsum(entries["length"]) * width * 2 <= states.stat().st_size
+    entries = entries[complete]
+    os.truncate(index, entries.nbytes)
+    os.truncate(states, int(entries["length"].sum()) * width * 2)
+    return entries
+
+
+def _append(teacher: TeacherEncoder, audio: Mapping[bytes, Mapping[str, Any]], folder: Path) -> None:
+    """Computes the states of recordings, and appends them to one file and their digests and lengths to another."""
+    with (folder / STATES_FILE).open("ab") as states, (folder / INDEX_FILE).open("ab") as index:
+        for key, source in progress_bar(audio.items(), "Computing the teacher's states", total=len(audio), leave=False):
             recording = teacher.states_of(source)
             states.write(recording.tobytes())
             states.flush()
-            lengths.write(np.int64(len(recording)).tobytes())
-            lengths.flush()
+            index.write(np.array((key, len(recording)), INDEX_ENTRY).tobytes())
+            index.flush()
 
 
 __all__ = ["CachedStates", "TeacherEncoder"]
