@@ -2,7 +2,27 @@ from __future__ import annotations
 
 import pytest
 
-from hf_speech.common.text import column_width, escape_html, escape_markdown, nfc, printable, spreadsheet_cell
+from hf_speech.common.text import (
+    column_width,
+    counted,
+    escape_html,
+    escape_markdown,
+    nfc,
+    plural,
+    printable,
+    spreadsheet_cell,
+)
+
+
+def test_counts_agree_with_their_nouns_and_verbs() -> None:
+    assert [counted(count, "recording") for count in (0, 1, 2000)] == [
+        "0 recordings",
+        "1 recording",
+        "2,000 recordings",
+    ]
+    assert counted(1, "class has", "classes have") == "1 class has"
+    assert counted(3, "class has", "classes have") == "3 classes have"
+    assert [plural(count, "epoch") for count in (0.5, 1.0, 1.5)] == ["epochs", "epoch", "epochs"]
 
 
 def test_names_are_compared_after_unicode_normalization() -> None:

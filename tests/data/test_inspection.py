@@ -133,9 +133,7 @@ def test_warns_about_a_recording_in_two_splits(splits):
     good, report = inspect_corpus(rows, corpus, RATE)
     assert len(good["test"]) == 21
     assert len(report.warnings) == 1
-    assert report.warnings[0].startswith(
-        ("1 recordings of test are also in train", "1 recordings of test are also in val")
-    )
+    assert report.warnings[0].startswith(("1 recording of test is also in train", "1 recording of test is also in val"))
     assert "copy.flac = " in report.warnings[0]
     assert "speaker0_3.wav" in report.warnings[0]
 
@@ -188,7 +186,7 @@ def test_the_report_is_readable_and_plain(splits):
     lines = str(report).splitlines()
     assert lines[0] == "Corpus folder: 68 utterances inspected, 8 of them bad."
     assert any("2 empty, such as: " in line or "1 empty, such as: " in line for line in lines)
-    assert lines[-1].startswith("  warning: 1 files that are not audio were left out")
+    assert lines[-1].startswith("  warning: 1 non-audio file was left out")
     plain = json.loads(json.dumps(report.to_dict()))
     assert sum(split["num_rows"] for split in plain["splits"].values()) == 68
     assert sum(split["num_good"] for split in plain["splits"].values()) == 60

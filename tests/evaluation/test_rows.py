@@ -130,7 +130,7 @@ def folder_corpus(folder: Path, **options: Any) -> tuple[Any, DatasetDict]:
 def test_rejects_or_skips_bad_rows_with_reasons(loaded: LoadedModel, digit_folder: Path) -> None:
     (digit_folder / "low" / "speaker0_0.wav").write_bytes(b"")
     corpus, splits = folder_corpus(digit_folder)
-    with pytest.raises(CorpusError, match=r"1 of the 60 utterances .* are bad \(1 empty\)"):
+    with pytest.raises(CorpusError, match=r"1 of the 60 utterances .* is bad \(1 empty\)"):
         select_rows(loaded, splits, "all", corpus, trained_on=False)
     corpus, splits = folder_corpus(digit_folder, bad_rows="skip")
     selection = select_rows(loaded, splits, "all", corpus, trained_on=False)

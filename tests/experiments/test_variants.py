@@ -60,7 +60,7 @@ def test_overrides_are_command_line_arguments():
         (["=none"], "is not KEY=VALUE,VALUE"),
         (["a.b=none,"], "is not KEY=VALUE,VALUE"),
         (["a.b=none,peak,none"], "has a value twice"),
-        (["a.b+a.c=1+2,3"], r"has 2 keys and 1 values in '3'"),
+        (["a.b+a.c=1+2,3"], r"has 2 keys and 1 value in '3'"),
         (["a.b=1,2", "a.b=3"], "'a.b' is in two --over"),
         (["a.b=1..2"], "is a range: list the values to compare"),
     ],

@@ -59,7 +59,7 @@ def test_reports_splits_that_share_speakers(sounds: list[Path]):
     train = rows(sounds[:2], ["a", "b"], ["ann", "bob"])
     shared = table_of(DatasetDict(train=train, test=rows(sounds[2:4], ["a", "b"], ["ann", "cid"])), "text")
     (sentence,) = shared.shared_speakers()
-    assert sentence.startswith("1 of the 2 speakers of test are also in train")
+    assert sentence.startswith("1 of the 2 speakers of test is also in train")
     apart = table_of(DatasetDict(train=train, test=rows(sounds[2:4], ["a", "b"], [None, "cid"])), "text")
     assert apart.shared_speakers() == []
 

@@ -40,7 +40,7 @@ def test_save_and_load_round_trip(dictionary: Path, tmp_path: Path) -> None:
 def test_reports_missing_words(dictionary: Path) -> None:
     lexicon = Lexicon.load(dictionary)
     lexicon.check(["TWO MAY", ""])
-    with pytest.raises(CorpusError, match=r"lacks 2 words of the transcripts \(JUNE, SIX\): add them"):
+    with pytest.raises(CorpusError, match=r"lacks 2 words of the transcripts \(JUNE, SIX\): extend it"):
         lexicon.check(["JUNE TWO", "SIX JUNE"])
 
 

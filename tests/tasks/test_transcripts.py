@@ -186,8 +186,8 @@ def test_the_error_names_the_first_bad_row_and_the_remedy():
     with pytest.raises(CorpusError) as error:
         inspect(corpus, report, TextOptions(vocabulary="AB"), bad_rows="refuse")
     assert str(error.value) == (
-        "1 of the 5 utterances of the corpus 'made' are bad (1 with characters that the vocabulary lacks), such as: "
-        "train1.wav: the transcript 'A1|' has '1', '|'; correct them, or leave them out with bad_rows: skip."
+        "1 of the 5 utterances of the corpus 'made' is bad (1 with characters that the vocabulary lacks), such as: "
+        "train1.wav: the transcript 'A1|' has '1', '|'; correct such utterances, or leave them out with bad_rows: skip."
     )
 
 

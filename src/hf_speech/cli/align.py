@@ -10,6 +10,7 @@ import typer
 from hf_speech.cli.options import CorpusOption, ModelArgument
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.common.text import counted
 
 
 def align(
@@ -45,7 +46,8 @@ def align(
         echo(f"error: {error}", error=True)
     table = output / f"{split}.csv"
     mean = counts.seconds / max(1, counts.pieces)
-    echo(f"Written: {table} ({counts.pieces:,} pieces of {counts.recordings:,} recordings, {mean:.1f} s on average)")
+    pieces = f"{counted(counts.pieces, 'piece')} of {counted(counts.recordings, 'recording')}"
+    echo(f"Written: {table} ({pieces}, {mean:.1f} s on average)")
     echo(f"To train on it: hf-speech train RECIPE --corpus.name csv --train_file {table} --text_column text")
     if counts.errors:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ import typer
 from hf_speech.cli.options import standard_input
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.common.text import counted
 from hf_speech.errors import HFSpeechError
 
 
@@ -90,9 +91,9 @@ def build_lm(
     )
     counts = ", ".join(f"{count:,}" for count in summary.ngrams)
     if summary.left_out:
-        echo(f"Left out because of the held-out transcripts: {summary.left_out:,} sentences")
+        echo(f"Left out because of the held-out transcripts: {counted(summary.left_out, 'sentence')}")
     echo(
-        f"{summary.order}-grams of {summary.words:,} words in {summary.sentences:,} sentences\n"
+        f"{summary.order}-grams of {counted(summary.words, 'word')} in {counted(summary.sentences, 'sentence')}\n"
         f"N-grams of each order: {counts}\nWritten: {output}"
     )
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hf_speech.common.console import echo
+from hf_speech.common.text import counted
 
 
 def experiments(
@@ -39,4 +40,4 @@ def experiments(
         echo(f"Written: {page}")
     else:
         done_items = run_experiments(names or [], folders, page, echo)
-        echo(f"{len(done_items)} parts are done. Written: {page}")
+        echo(f"{counted(len(done_items), 'part is', 'parts are')} done. Written: {page}")

@@ -9,6 +9,7 @@ import typer
 
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.common.text import counted
 
 
 def label(
@@ -115,7 +116,7 @@ def label(
         return
     for error in counts.errors:
         echo(f"error: {error}", error=True)
-    echo(f"Written: {output} ({counts.kept:,} recordings, {counts.rejected:,} rejected)")
+    echo(f"Written: {output} ({counted(counts.kept, 'recording')}, {counts.rejected:,} rejected)")
     column = " --text_column text" if teacher.column == "text" else ""
     echo(f"To train on it: hf-speech train RECIPE --corpus.name csv --train_file {output}{column}")
     if counts.errors:

@@ -10,6 +10,7 @@ import typer
 from hf_speech.cli.options import BeamSizeOption, CorpusOption, ModelArgument
 from hf_speech.cli.process import command_line, prepare_inference
 from hf_speech.common.console import echo
+from hf_speech.common.text import counted
 
 
 def tune_decoder(
@@ -32,7 +33,7 @@ def tune_decoder(
     loaded = load_model(model, verb="transcribe")
     source, selection = load_rows(loaded, corpus, "validation", context.args)
     if added := add_pronunciations(loaded, language_model):
-        echo(f"Added to the model's dictionary: {added:,} words of the language model")
+        echo(f"Added to the model's dictionary: {counted(added, 'word')} of the language model")
     best, tuning = tune_beam(loaded, selection.rows, BeamOptions.beside(language_model, beam_size=beam_size))
     echo(tuning.format_table())
     if best.phones is not None:

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hf_speech.common.files import replacing
 from hf_speech.common.fonts import any_script
-from hf_speech.common.text import one_line
+from hf_speech.common.text import counted, one_line
 
 BLUE, VERMILLION = "#0072B2", "#D55E00"
 INK, FAINT, PAPER = "#1F2937", "#6B7280", "#FFFFFF"
@@ -50,7 +50,7 @@ def plot_confusion_matrix(
     """
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    subtitle = f"{counts.sum():,} utterances. Blue: right, orange: wrong."
+    subtitle = f"{counted(counts.sum(), 'utterance')}. Blue: right, orange: wrong."
     if len(names) > MAX_CLASSES:
         errors = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
         worst = np.sort(np.argsort(-errors, kind="stable")[:MAX_CLASSES])

@@ -60,6 +60,16 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text) else text
 
 
+def plural(count: float, one: str, many: str | None = None) -> str:
+    """Returns the form of a noun or a verb for a count: `one` for 1, else `many` (default: `one` with an s)."""
+    return one if count == 1 else many or f"{one}s"
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Returns a count with its noun, such as "1 recording" or "1,234 recordings"."""
+    return f"{count:,} {plural(count, one, many)}"
+
+
 def column_width(text: str) -> int:
     """Returns the width of text in terminal columns: two for a wide character, none for a combining mark."""
     return sum(

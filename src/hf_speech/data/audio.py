@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from hf_speech.common.text import one_line
+from hf_speech.common.text import counted, one_line
 from hf_speech.data.headers import BadAudio, check_header, describe_unknown
 from hf_speech.data.mixing import Mixer
 from hf_speech.data.streams import SteadyStream
@@ -120,9 +120,8 @@ def read_blocks(source: AudioSource, sampling_rate: int, seconds: float | None =
         yielded += len(block)
         yield block
     if yielded == 0:
-        raise BadAudio(
-            f"{mixer.name} is too short: its {given} samples make less than one at {sampling_rate} Hz.", "too short"
-        )
+        samples = counted(given, "sample makes", "samples make")
+        raise BadAudio(f"{mixer.name} is too short: its {samples} less than one at {sampling_rate} Hz.", "too short")
 
 
 def audio_info(source: AudioSource) -> AudioInfo:
@@ -171,9 +170,9 @@ def source_name(source: AudioSource) -> str:
     if isinstance(source, Mapping):
         if source.get("path"):
             return one_line(str(source["path"]))
-        return "the array" if _is_decoded(source) else f"a sound of {len(source.get('bytes') or b'')} bytes"
+        return "the array" if _is_decoded(source) else f"a sound of {counted(len(source.get('bytes') or b''), 'byte')}"
     if isinstance(source, bytes | bytearray | memoryview):
-        return f"a sound of {len(source)} bytes"
+        return f"a sound of {counted(len(source), 'byte')}"
     return one_line(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else f"a {type(source).__name__}"
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict
 
 from hf_speech.common.progress import progress_bar
+from hf_speech.common.text import counted, plural
 from hf_speech.data.audio import AudioSource, read_blocks, source_name
 from hf_speech.data.corpora.base import Corpus, target_column
 from hf_speech.data.first_pass import FirstPass
@@ -262,7 +263,8 @@ def _common_recordings(dataset_dict: DatasetDict, report: InspectionReport) -> l
                 names = (source_name(dataset_dict[s][i]["audio"]) for s, i in ((split, index), (elsewhere, other)))
                 common[elsewhere, split].add(" = ".join(names))
     return [
-        f"{finding.count:,} recordings of {split} are also in {elsewhere}, such as: {finding.examples[0]}"
+        f"{counted(finding.count, 'recording')} of {split} {plural(finding.count, 'is', 'are')} also in {elsewhere}, "
+        f"such as: {finding.examples[0]}"
         for (elsewhere, split), finding in common.items()
     ]
 

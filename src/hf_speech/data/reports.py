@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from hf_speech.common.tables import format_text
-from hf_speech.common.text import one_line
+from hf_speech.common.text import counted, one_line, plural
 from hf_speech.data.cache import cache_dir
 
 MAX_EXAMPLES = 3
@@ -157,15 +157,17 @@ class InspectionReport:
         example = next(iter(total.values())).examples[0].rstrip(".")
         rows = sum(found.num_rows for found in self.splits.values())
         return (
-            f"{self.num_bad:,} of the {rows:,} utterances of the corpus {self.corpus!r} are bad ({kinds}), such as: "
-            f"{example}; correct them, or leave them out with bad_rows: skip."
+            f"{self.num_bad:,} of the {rows:,} utterances of the corpus {self.corpus!r} "
+            f"{plural(self.num_bad, 'is', 'are')} bad ({kinds}), such as: {example}; correct such utterances, or leave "
+            "them out with bad_rows: skip."
         )
 
     def __str__(self) -> str:
         rows = sum(report.num_rows for report in self.splits.values())
-        lines = [f"Corpus {self.corpus}: {rows:,} utterances inspected, {self.num_bad:,} of them bad."]
+        lines = [f"Corpus {self.corpus}: {counted(rows, 'utterance')} inspected, {self.num_bad:,} of them bad."]
         for name, report in self.splits.items():
-            lines.append(f"  {name:<11}{len(report.good_indices):>8,} good utterances, {_length(report.seconds)}")
+            good = len(report.good_indices)
+            lines.append(f"  {name:<11}{good:>8,} good {plural(good, 'utterance')}, {_length(report.seconds)}")
             for kind, finding in report.bad.items():
                 lines.append(f"    {finding.count:,} {kind}, such as: {finding.examples[0]}")
             for kind, finding in report.warnings.items():

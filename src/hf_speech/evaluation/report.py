@@ -17,7 +17,7 @@ import numpy as np
 from hf_speech.common.files import replacing_all
 from hf_speech.common.plots import plot_confusion_matrix
 from hf_speech.common.tables import format_csv, format_text
-from hf_speech.common.text import spreadsheet_cell
+from hf_speech.common.text import counted, spreadsheet_cell
 from hf_speech.errors import HFSpeechError
 from hf_speech.tasks import Record, Task, get_task, metric_named
 
@@ -155,10 +155,11 @@ def format_report(report: EvaluationReport) -> str:
     total = report.num_utterances + report.num_skipped
     lines = [
         f"{report.model} ({report.num_parameters:,} parameters) on {report.corpus}, {report.split} split: "
-        f"{f'{report.num_utterances:,} of {total:,}' if report.num_skipped else f'{total:,}'} utterances, {length}"
+        f"{f'{report.num_utterances:,} of ' if report.num_skipped else ''}{counted(total, 'utterance')}, {length}"
     ]
     if report.num_skipped:
-        lines.append(f"{report.num_skipped:,} more were not measured, such as: {report.skipped[0]}")
+        skipped = counted(report.num_skipped, "more was", "more were")
+        lines.append(f"{skipped} not measured, such as: {report.skipped[0]}")
     task = get_task(report.task)
     metrics = [
         [_title(name), _cell(value, name), " - ".join(_cell(end, name) for end in report.confidence[name])]
@@ -175,7 +176,7 @@ def format_report(report: EvaluationReport) -> str:
         shown = [[reference, prediction, str(count)] for reference, prediction, count in report.confusions[:MAX_ROWS]]
         more = len(report.confusions) - len(shown)
         lines += ["", format_text(["reference", "predicted as", "times"], shown, names=2)]
-        lines += [f"... and {more} more pairs in the CSV file"] * (more > 0)
+        lines += [f"... and {counted(more, 'more pair')} in the CSV file"] * (more > 0)
     speed = 1 / report.real_time_factor
     lines += [
         "",
@@ -197,10 +198,11 @@ def headline(content: Mapping[str, Any]) -> str:
     low, high = (metric.format(end) for end in content["confidence"][name])
     value = metric.format(content["metrics"][name])
     skipped = content.get("num_skipped") or 0
-    count = f"{content['num_utterances']:,}" + (f" of {content['num_utterances'] + skipped:,}" if skipped else "")
+    total = content["num_utterances"] + skipped
+    count = (f"{content['num_utterances']:,} of " if skipped else "") + counted(total, "utterance")
     return (
         f"{name} on the {content['split']} split of {content['corpus']}: {value} "
-        f"({count} utterances; 95% interval: {low} to {high})"
+        f"({count}; 95% interval: {low} to {high})"
     )
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hf_speech.common.text import counted
 from hf_speech.errors import RecipeError
 
 _RANGE = re.compile(r"(?P<low>[^.\s][^\s]*?)\.\.(?P<high>[^\s:]+)(?P<log>:log)?")
@@ -87,8 +88,8 @@ def parse_axis(text: str) -> Axis:
     for choice, pair in zip(choices, pairs, strict=True):
         if len(pair) != len(keys):
             raise RecipeError(
-                f"--over {text!r} has {len(keys)} keys and {len(pair)} values in {choice!r}: give each choice a value "
-                "for every key, with + between them."
+                f"--over {text!r} has {counted(len(keys), 'key')} and {counted(len(pair), 'value')} in {choice!r}: "
+                "give each choice a value for every key, with + between them."
             )
     if len(set(pairs)) < len(pairs):
         raise RecipeError(f"--over {text!r} has a value twice: remove one.")

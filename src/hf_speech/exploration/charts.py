@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from hf_speech.common.plots import BLUE, FAINT, INK, VERMILLION, headline, new_figure, plain_label, save_figure
+from hf_speech.common.text import counted
 from hf_speech.exploration.table import Table
 
 WIDTH = 5.6
@@ -35,7 +36,7 @@ def plot_labels(table: Table, path: str | Path) -> None:
     # In the order of the ids, unless only the largest classes are drawn.
     names = list(totals) if len(totals) <= MAX_BARS else sorted(totals, key=lambda name: -totals[name])[:MAX_BARS]
     figure, axes = _bars_figure(len(names))
-    shown = f"{sum(totals.values()):,} utterances of {len(totals):,} classes"
+    shown = f"{counted(sum(totals.values()), 'utterance')} of {counted(len(totals), 'class', 'classes')}"
     if len(names) < len(totals):
         shown += f", showing the {len(names)} largest"
     headline(axes, WIDTH - 1, "Utterances of each class", f"{shown}.")
@@ -70,7 +71,7 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
     top, middle, bottom = figure.subplots(3, 1, gridspec_kw={"height_ratios": [2.2, 4.2, 2.2]})
 
     names = _most_frequent(characters, MAX_BARS)
-    shown = f"{characters.total():,} characters (no spaces), {_count_different(characters, names)}."
+    shown = f"{counted(characters.total(), 'character')} (no spaces), {_count_different(characters, names)}."
     headline(top, WIDTH - 1, "Characters", shown)
     _stacked_columns(top, _stacks(table, characters, names))
     top.set_xticks(
@@ -82,7 +83,7 @@ def plot_transcripts(table: Table, path: str | Path) -> None:
 
     names = _most_frequent(words, MAX_WORDS)
     distinct = len({word for word, _ in words})
-    headline(middle, WIDTH - 1, "Most frequent words", f"{words.total():,} words, {distinct:,} different.")
+    headline(middle, WIDTH - 1, "Most frequent words", f"{counted(words.total(), 'word')}, {distinct:,} different.")
     _stacked_bars(middle, names, _stacks(table, words, names))
     middle.set_xlabel("Occurrences")
 
@@ -135,8 +136,8 @@ def plot_speakers(table: Table, path: str | Path) -> None:
     stacks = _stacks(table, counts, names)
     figure, axes = _bars_figure(len(names) if few else 8)
     unknown = sum(entry.speaker is None for entry in table.usable())
-    missing = f"; {unknown:,} utterances have no known speaker" if unknown else ""
-    shown = f"{counts.total():,} utterances, {len(names):,} speakers{missing}."
+    missing = f"; {counted(unknown, 'utterance has', 'utterances have')} no known speaker" if unknown else ""
+    shown = f"{counted(counts.total(), 'utterance')}, {counted(len(names), 'speaker')}{missing}."
     headline(axes, WIDTH - 1, "Utterances of each speaker", shown)
     if few:
         _stacked_bars(axes, names, stacks)

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from hf_speech.common.files import write_text
-from hf_speech.common.text import printable
+from hf_speech.common.text import plural, printable
 from hf_speech.data.reports import InspectionReport
 from hf_speech.exploration.examples import Example
 from hf_speech.exploration.table import Table
@@ -136,7 +136,7 @@ def remarks(exploration: Exploration) -> list[Remark]:
     bad, suspicious = [], []
     for split, found in report.splits.items():
         for kind, finding in found.bad.items():
-            verb = "is" if finding.count == 1 else "are"
+            verb = plural(finding.count, "is", "are")
             bad.append(Remark(f"{finding.count:,} in {split} {verb} {kind}.", "bad", finding.examples))
         for kind, finding in found.warnings.items():
             suspicious.append(Remark(f"{finding.count:,} in {split}: {kind}.", "warning", finding.examples))

@@ -18,7 +18,7 @@ from datasets import DatasetDict
 from hf_speech.common.files import write_text
 from hf_speech.common.progress import progress_bar
 from hf_speech.common.tables import format_csv
-from hf_speech.common.text import spreadsheet_cell
+from hf_speech.common.text import counted, plural, spreadsheet_cell
 from hf_speech.data.audio import AudioSource, audio_info, source_name
 from hf_speech.data.reports import InspectionReport
 from hf_speech.errors import AudioError
@@ -127,14 +127,14 @@ class Table:
         """Returns a sentence if other splits share speakers with train, so that their metrics are too good."""
         speakers = {split: {entry.speaker for entry in self.usable(split)} - {None} for split in self.splits}
         train = speakers.pop("train", set())
-        shared = [
-            f"{len(common):,} of the {len(others):,} speakers of {split}"
-            for split, others in speakers.items()
-            if (common := others & train)
-        ]
+        shared = {split: len(others & train) for split, others in speakers.items() if others & train}
         if not shared:
             return []
-        return [f"{' and '.join(shared)} are also in train, so metrics there do not show how well new speakers do."]
+        parts = [
+            f"{count:,} of the {counted(len(speakers[name]), 'speaker')} of {name}" for name, count in shared.items()
+        ]
+        verb = plural(sum(shared.values()), "is", "are")
+        return [f"{' and '.join(parts)} {verb} also in train, so metrics there do not show how well new speakers do."]
 
     def sampling_rates(self) -> Counter[int]:
         """Returns the number of entries of each sampling rate in Hz."""
@@ -144,8 +144,8 @@ class Table:
         """Returns a sentence for each sampling rate below the model's, with which high frequencies are missing."""
         lower = {rate: count for rate, count in self.sampling_rates().items() if rate < sampling_rate}
         return [
-            f"{count:,} recordings have a sampling rate of {rate:,} Hz, and thus nothing above {rate // 2:,} Hz, but "
-            f"the model uses {sampling_rate:,} Hz: consider features.sampling_rate {rate}."
+            f"{counted(count, 'recording has', 'recordings have')} a sampling rate of {rate:,} Hz, and thus nothing "
+            f"above {rate // 2:,} Hz, but the model uses {sampling_rate:,} Hz: consider features.sampling_rate {rate}."
             for rate, count in sorted(lower.items())
         ]
 

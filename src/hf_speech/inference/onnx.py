@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_speech.common.text import counted
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.inference.onnx_description import STREAM, WHOLE, file_beside, open_file
 from hf_speech.inference.onnx_stream import ExportedStream
@@ -115,10 +116,8 @@ class ExportedModel:
         lengths = np.array([len(samples) for samples in waveforms], dtype=np.int64)
         min_samples = self.description.min_samples
         if not len(lengths) or lengths.min() < min_samples:
-            raise AudioError(
-                f"{min(lengths, default=0)} samples are too few for {self.name}, which needs {min_samples}: leave the "
-                "recording out."
-            )
+            found = counted(min(lengths, default=0), "sample is", "samples are")
+            raise AudioError(f"{found} too few for {self.name}, which needs {min_samples}: leave the recording out.")
         batch = np.zeros((len(lengths), lengths.max()), dtype=np.float32)
         for row, samples in zip(batch, waveforms, strict=True):
             row[: len(samples)] = samples

@@ -17,6 +17,7 @@ from datasets import Audio, ClassLabel, DatasetDict, Features, Value, load_datas
 from datasets.exceptions import DatasetsError
 
 from hf_speech.common.hub import Repository
+from hf_speech.common.text import counted, plural
 from hf_speech.data.audio import audio_info
 from hf_speech.data.corpora import Corpus
 from hf_speech.data.corpora.base import row_features
@@ -202,7 +203,7 @@ def verify_corpus(snapshot: RemoteSnapshot, expected: Mapping[str, str] | None =
         if checksum != expected.get(name):
             differences.append(f"the rows of its split {name} differ")
         else:
-            found.append(f"{len(rows[name]):,} rows of {name} match")
+            found.append(f"{counted(len(rows[name]), 'row')} of {name} {plural(len(rows[name]), 'matches', 'match')}")
     return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 from hf_speech.common.hub import Repository, State
+from hf_speech.common.text import counted
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.secrets import without_secrets
 from hf_speech.publishing.hub.push import PushResult, check_tag_name, finish, push
@@ -133,7 +134,7 @@ def describe(pushed: PushResult) -> str:
     if not pushed.changed:
         last = f"the pull request {pushed.pull_request}" if pushed.pull_request else f"{name}@{pushed.commit}"
         return f"Nothing has changed since {last}: no commit was made."
-    files = f"{len(pushed.added)} files" + (f", without {', '.join(pushed.removed)}" if pushed.removed else "")
+    files = counted(len(pushed.added), "file") + (f", without {', '.join(pushed.removed)}" if pushed.removed else "")
     if pushed.pull_request:
         return f"Proposed as {pushed.pull_request}: {files} in one commit."
     return f"Committed {name}@{pushed.commit}: {files}."

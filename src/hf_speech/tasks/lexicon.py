@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hf_speech.common.files import write_text
 from hf_speech.common.reading import read_lines
-from hf_speech.common.text import nfc, plain_apostrophes
+from hf_speech.common.text import counted, nfc, plain_apostrophes
 from hf_speech.errors import CorpusError, RecipeError
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ class Lexicon:
         missing = sorted({word for text in texts for word in text.split() if _key(word) not in self._pronunciations})
         if missing:
             names = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
-            raise CorpusError(f"The lexicon lacks {len(missing)} words of the transcripts ({names}): add them to it.")
+            words = counted(len(missing), "word")
+            raise CorpusError(f"The lexicon lacks {words} of the transcripts ({names}): extend it.")
 
     def phone_ids(self, text: str) -> list[int]:
         """Returns the phone ids of a text, word by word."""

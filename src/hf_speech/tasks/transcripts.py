@@ -20,6 +20,7 @@ from typing import Any, Literal
 from datasets import Dataset, DatasetDict
 from transformers import Wav2Vec2CTCTokenizer
 
+from hf_speech.common.text import counted
 from hf_speech.data.audio import source_name
 from hf_speech.data.reports import InspectionReport
 from hf_speech.decoding import min_frames
@@ -129,8 +130,8 @@ def transcript_fault(
         return EMPTY, f"nothing is left of the transcript {text!r} after normalization"
     if needed > frames:
         return UNALIGNABLE, (
-            f"{seconds:.3g} s of sound make {frames} logit frames, and the transcript {_shortened(normalized)!r} "
-            f"needs {needed}"
+            f"{seconds:.3g} s of sound make {counted(frames, 'logit frame')}, and the transcript "
+            f"{_shortened(normalized)!r} needs {needed}"
         )
     if missing:
         listed = ", ".join(repr(character) for character in missing)

@@ -13,6 +13,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction, ProgressCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import has_length
 
+from hf_speech.common.text import counted, plural
 from hf_speech.data.dataset import SpeechCollator
 from hf_speech.data.stream import SpeechStream
 from hf_speech.errors import RecipeError
@@ -113,11 +114,12 @@ def _set_epochs(trainer: SpeechTrainer, min_steps: int) -> None:
         arguments.num_train_epochs = math.ceil(min_steps / per_epoch)
     steps = math.ceil(per_epoch * arguments.num_train_epochs)
     if process_state().is_main_process:
-        print(f"{arguments.num_train_epochs:g} epochs of {per_epoch:,} steps.")
+        epochs = arguments.num_train_epochs
+        print(f"{epochs:g} {plural(epochs, 'epoch')} of {counted(per_epoch, 'step')}.")
         if steps < FEW_STEPS:
             print(
-                f"  warning: {steps:,} steps are few: raise training.num_train_epochs or training.min_steps, or lower "
-                "training.per_device_train_batch_size."
+                f"  warning: only {counted(steps, 'step')}: raise training.num_train_epochs or training.min_steps, or "
+                "lower training.per_device_train_batch_size."
             )
 
 

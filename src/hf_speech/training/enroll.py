@@ -24,6 +24,7 @@ import numpy as np
 import soundfile
 import yaml
 
+from hf_speech.common.text import counted
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir, digest
 from hf_speech.data.corpora.files import sound_files
@@ -162,7 +163,9 @@ def _check_clips(word: str, clips: Sequence[str | Path]) -> list[Path]:
     """
     files = sound_files(clips)
     if len(files) < MIN_CLIPS:
-        raise CorpusError(f"There are {len(files)} recordings of {word!r}: record it at least {MIN_CLIPS} times.")
+        raise CorpusError(
+            f"{word!r} has only {counted(len(files), 'recording')}: record it at least {MIN_CLIPS} times."
+        )
     if missing := [path for path in files if not path.is_file()]:
         raise CorpusError(f"There is no recording {missing[0]}.")
     if not word.strip() or Path(word).name != word:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from hf_speech.common.console import echo
+from hf_speech.common.text import counted, plural
 from hf_speech.data.cache import build_once, cache_dir, digest
 from hf_speech.data.corpora.excerpts import cut_folder
 from hf_speech.data.corpora.keywords import OTHER
@@ -158,7 +159,9 @@ def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> Rec
         pieces = np.split(saved["logits"].astype(np.float32), np.cumsum(saved["frames"])[:-1])
         outputs = RecordingLogits(pieces, saved["seconds"].tolist(), saved["skipped"].tolist())
     if outputs.skipped:
-        echo(f"{len(outputs.skipped)} recordings of {key} are skipped, such as: {outputs.skipped[0]}", error=True)
+        count = len(outputs.skipped)
+        verb = plural(count, "is", "are")
+        echo(f"{counted(count, 'recording')} of {key} {verb} skipped, such as: {outputs.skipped[0]}", error=True)
     return outputs
 
 

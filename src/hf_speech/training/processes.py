@@ -16,6 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object, reduce
 from datasets import Dataset, DatasetDict
 
 from hf_speech.common.digests import digest_data
+from hf_speech.common.text import counted
 from hf_speech.data.reports import InspectionReport, SplitReport
 from hf_speech.errors import CorpusError, HFSpeechError
 
@@ -92,4 +93,4 @@ def _split_digest(rows: Dataset, report: SplitReport) -> dict[str, Any]:
 
 
 def _summary(split: dict[str, Any] | None) -> str:
-    return "none" if split is None else f"{split['utterances']:,} utterances, digest {split['digest'][:8]}"
+    return "none" if split is None else f"{counted(split['utterances'], 'utterance')}, digest {split['digest'][:8]}"

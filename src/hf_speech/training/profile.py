@@ -13,6 +13,8 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.text import counted
+
 # The profile gives advice if waiting takes a larger fraction of the time.
 TOLERATED_WAIT = 0.05
 
@@ -67,11 +69,11 @@ class Profile(TrainerCallback):
 
     def __str__(self) -> str:
         each = {name: f"{1000 * seconds / max(self.steps, 1):.1f}" for name, seconds in self.seconds.items()}
-        loader = f"{self.num_workers} loader process{'' if self.num_workers == 1 else 'es'}"
+        loader = counted(self.num_workers, "loader process", "loader processes")
         if not self.num_workers:
             loader = "no loader process, so the model waits for the loader"
         lines = [
-            f"Milliseconds per step ({self.steps} steps, {loader}):",
+            f"Milliseconds per step ({counted(self.steps, 'step')}, {loader}):",
             f"  loader     read {each['read']}   augment {each['augment']}   features {each['features']}",
             f"  training   wait {each['wait']} ({self.waiting:.1%})   step {each['step']}",
         ]

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 
 from hf_speech.common.files import file_size
 from hf_speech.common.progress import progress_bar
+from hf_speech.common.text import counted
 from hf_speech.data.audio import read_audio
 from hf_speech.data.cache import cache_dir, digest, locked
 from hf_speech.errors import ModelError, RecipeError, TrainingError
@@ -167,7 +168,7 @@ class CachedStates:
                         raise OSError("No space left")
                     hours = f"{seconds / 3600:.2f} h"
                     print(
-                        f"The states of {teacher.name} for {len(rows):,} recordings ({hours}) take about "
+                        f"The states of {teacher.name} for {counted(len(rows), 'recording')} ({hours}) take about "
                         f"{file_size(needed)} in {folder}",
                         flush=True,
                     )

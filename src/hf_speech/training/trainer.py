@@ -24,6 +24,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerControl, TrainerState
 from transformers.training_args import TrainingArguments
 
+from hf_speech.common.text import counted, plural
 from hf_speech.data.dataset import TRAINER_KEYS
 from hf_speech.data.reports import Finding
 from hf_speech.data.stream import SpeechStream
@@ -132,7 +133,8 @@ class SpeechTrainer(SnapshotPushes):
         """Prints skipped utterances of a stream and the profile, and returns the profile for the run folder."""
         if self.left_out.count:
             example = self.left_out.examples[0]
-            print(f"{self.left_out.count:,} utterances of the stream were left out, such as: {example}")
+            verb = plural(self.left_out.count, "was", "were")
+            print(f"{counted(self.left_out.count, 'utterance')} of the stream {verb} left out, such as: {example}")
         if self.profile is None:
             return {}
         print(self.profile)

@@ -118,7 +118,7 @@ def test_inspection_reports_missing_recordings_and_transcripts(root):
 def test_rejects_or_skips_a_transcript_without_a_file(root):
     with (root / "etc" / "an4_train.transcription").open("a") as file:
         file.write("YES (an9-fz-b)\n")
-    with pytest.raises(CorpusError, match=r"1 utterances .*'an9-fz-b' has a transcript .* no line .*bad_rows: skip"):
+    with pytest.raises(CorpusError, match=r"1 utterance .*'an9-fz-b' has a transcript .* no line .*bad_rows: skip"):
         load(root)
     corpus = make_corpus("an4", data_dir=str(root), bad_rows="skip")
     assert sum(len(rows) for rows in corpus.load().values()) == 16

@@ -87,7 +87,7 @@ def test_a_missing_file_is_reported(root):
 )
 def test_rejects_or_skips_unknown_names_and_duplicates(root, line, message):
     append(root / "test.csv", line)
-    with pytest.raises(CorpusError, match=f"1 utterances .*{message}.*bad_rows: skip"):
+    with pytest.raises(CorpusError, match=f"1 utterance .*{message}.*bad_rows: skip"):
         load(root)
     corpus = make_corpus("arabic_speech_commands", data_dir=str(root), bad_rows="skip")
     assert len(corpus.load()["test"]) == 6
@@ -99,7 +99,7 @@ def test_notes_files_that_no_table_lists(root):
     corpus = make_corpus("arabic_speech_commands", data_dir=str(root))
     assert sum(len(rows) for rows in corpus.load().values()) == 24
     assert corpus.notes == [
-        f"1 recordings that no table lists were left out in {root}, such as dataset/yes/00000014_NO_11.wav."
+        f"1 recording that no table lists was left out in {root}, such as dataset/yes/00000014_NO_11.wav."
     ]
 
 

@@ -107,14 +107,15 @@ def test_counts_missing_files(corpus_tree):
     corpus = make_corpus(name, data_dir=str(root))
     corpus.load()
     missing = whole - len(paths_of(name)) + 1
-    assert corpus.notes == [f"{missing:,} of the {whole:,} recordings of {corpus.title} are missing."]
+    verb = "is" if missing == 1 else "are"
+    assert corpus.notes == [f"{missing:,} of the {whole:,} recordings of {corpus.title} {verb} missing."]
 
 
 def test_rejects_or_skips_an_unknown_code(corpus_tree):
     name, root = corpus_tree
     unknown = root / LAYOUTS[name][3]
     write(unknown, 1000)
-    with pytest.raises(CorpusError, match=f"1 utterances .* {unknown} has the unknown emotion .*bad_rows: skip"):
+    with pytest.raises(CorpusError, match=f"1 utterance .* {unknown} has the unknown emotion .*bad_rows: skip"):
         make_corpus(name, data_dir=str(root)).load()
     corpus = make_corpus(name, data_dir=str(root), bad_rows="skip")
     assert str(unknown) not in seen(corpus.load())
@@ -127,7 +128,7 @@ def test_uses_a_duplicate_once(corpus_tree):
     shutil.copytree(root, root / "copy" / name)  # The name in some copies on the web.
     corpus = make_corpus(name, data_dir=str(root))
     assert len(seen(corpus.load())) == len(paths_of(name))
-    assert corpus.notes[0].startswith(f"{len(paths_of(name))} recordings are duplicates and were left out, such as ")
+    assert corpus.notes[0].startswith(f"{len(paths_of(name))} duplicates were left out, such as ")
     write(root / "copy" / name / path, 1000)
     with pytest.raises(CorpusError, match=f"{path} has the same name as .*, but different content"):
         make_corpus(name, data_dir=str(root)).load()
@@ -138,7 +139,7 @@ def test_ignores_other_sounds(corpus_tree):
     write(root / "theme song.wav", 1000)
     corpus = make_corpus(name, data_dir=str(root))
     assert len(seen(corpus.load())) == len(paths_of(name))
-    assert corpus.notes[0].startswith("1 audio files whose names do not match those of ")
+    assert corpus.notes[0].startswith("1 audio file not named like those of ")
 
 
 def test_an_archive_gives_the_same_corpus(corpus_tree, tmp_path, monkeypatch):
@@ -174,7 +175,7 @@ def test_leaves_out_songs_and_films(ravdess, tmp_path):
     (tmp_path / "Actor_03" / "01-01-05-01-01-01-03.mp4").write_bytes(b"film")
     corpus = make_corpus("ravdess", data_dir=str(tmp_path))
     assert len(seen(corpus.load())) == 27
-    assert corpus.notes[0].startswith("2 audio files whose names do not match")
+    assert corpus.notes[0].startswith("2 audio files not named like")
 
 
 @pytest.mark.parametrize("num_folds", [5, 4])

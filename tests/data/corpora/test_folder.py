@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -120,10 +121,10 @@ def test_notes_ignored_files(digit_folder):
     corpus, rows = load(digit_folder)
     assert sum(len(split) for split in rows.values()) == 60
     assert rows["train"].features["label"].names == ["high", "low"]
-    assert sorted(note.split(" were left")[0] for note in corpus.notes) == [
-        "1 audio files in folders that begin with '_'",
-        "1 audio files outside of the class folders",
-        "2 files that are not audio",
+    assert sorted(re.split(" (?:was|were) left", note)[0] for note in corpus.notes) == [
+        "1 audio file in folders that begin with '_'",
+        "1 audio file outside of the class folders",
+        "2 non-audio files",
     ]
     assert inspect_corpus(rows, corpus, 8000)[1].warnings[: len(corpus.notes)] == corpus.notes
 
@@ -240,7 +241,7 @@ def test_one_sentence_error_for_a_name_of_another_encoding(digit_folder, name):
     path = digit_folder / Path(name.decode("utf-8", "surrogateescape"))
     path.parent.mkdir(exist_ok=True)
     shutil.copy(digit_folder / "low" / "speaker0_0.wav", path)
-    with pytest.raises(CorpusError, match=r"1 utterances .* has a name that is not UTF-8") as caught:
+    with pytest.raises(CorpusError, match=r"1 utterance .* has a name that is not UTF-8") as caught:
         load(digit_folder)
     str(caught.value).encode()
     corpus, rows = load(digit_folder, bad_rows="skip")

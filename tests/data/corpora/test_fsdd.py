@@ -112,7 +112,7 @@ def test_reports_files_with_other_names(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository))
     corpus.load()
     assert corpus.notes == [
-        f"1 files not named DIGIT_SPEAKER_INDEX.wav were left out in {repository / 'recordings'}, such as notes.txt."
+        f"1 file not named DIGIT_SPEAKER_INDEX.wav was left out in {repository / 'recordings'}, such as notes.txt."
     ]
 
 

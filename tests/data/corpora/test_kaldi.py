@@ -138,7 +138,7 @@ def test_inspection_reports_missing_recordings_and_texts(root):
 
 def test_rejects_or_skips_a_text_without_a_recording(root):
     append(root / "test" / "text", "s7-0 NOBODY")
-    with pytest.raises(CorpusError, match=r"1 utterances .*'s7-0' is in .*text but has no recording.*bad_rows: skip"):
+    with pytest.raises(CorpusError, match=r"1 utterance .*'s7-0' is in .*text but has no recording.*bad_rows: skip"):
         load(root)
     corpus = make_corpus("kaldi", data_dir=str(root), bad_rows="skip")
     assert len(corpus.load()["test"]) == 4
@@ -214,7 +214,7 @@ def test_cuts_segments_at_their_times(root):
 )
 def test_rejects_or_skips_invalid_segments(root, line, reason):
     segment(root, "u1 rec1 0.1 0.3", line)
-    with pytest.raises(CorpusError, match=rf"1 utterances .*segments, line 2, {reason}; correct them"):
+    with pytest.raises(CorpusError, match=rf"1 utterance .*segments, line 2, {reason}; correct such utterances"):
         load(root)
     corpus = make_corpus("kaldi", data_dir=str(root), bad_rows="skip")
     assert corpus.load()["test"]["text"][:] == ["TEXT OF u1"]

@@ -154,7 +154,7 @@ def test_any_subset_may_be_in_any_split(root):
     )
     rows = corpus.load()
     assert all(len(split) for split in rows.values())
-    assert corpus.notes == [f"1 unexpected files were left out in {root / 'train-clean-5'}, such as notes.md."]
+    assert corpus.notes == [f"1 unexpected file was left out in {root / 'train-clean-5'}, such as notes.md."]
 
 
 @pytest.mark.parametrize(("name", "resource"), [("train-clean-5", 31), ("dev-clean-2", 31), ("dev-clean", 12)])

@@ -93,7 +93,7 @@ def test_reports_clips_without_a_line(root):
     corpus = make_corpus("ljspeech", data_dir=str(root))
     assert sum(len(rows) for rows in corpus.load().values()) == CLIPS
     assert corpus.notes == [
-        f"1 files without a line in metadata.csv were left out in {root / 'wavs'}, such as LJ999-0001.wav."
+        f"1 file without a line in metadata.csv was left out in {root / 'wavs'}, such as LJ999-0001.wav."
     ]
 
 

@@ -115,7 +115,7 @@ def test_a_missing_file_is_reported(root):
 @pytest.mark.parametrize("name", ["yes/hello.wav", "yes/0a7c2a8d_nohash_x.wav", "yes/notes.txt"])
 def test_rejects_or_skips_an_unknown_name(root, name):
     (root / name).write_bytes(b"?")
-    with pytest.raises(CorpusError, match=f"1 utterances.*{name} is not named SPEAKER_nohash_NUMBER.wav"):
+    with pytest.raises(CorpusError, match=f"1 utterance .*{name} is not named SPEAKER_nohash_NUMBER.wav"):
         load(root)
     assert sum(len(rows) for rows in load(root, bad_rows="skip").values()) == 100
 
@@ -125,7 +125,7 @@ def test_ignores_an_unknown_word(root):
     soundfile.write(root / "hello" / "0a7c2a8d_nohash_0.wav", np.zeros(1600), 16_000)
     corpus = make_corpus("speech_commands", data_dir=str(root))
     assert set(labels(corpus.load()["train"])) == set(WORDS)
-    assert "1 folders that are not words of Speech Commands were left out" in corpus.notes[0]
+    assert "1 folder of other words than those of Speech Commands was left out" in corpus.notes[0]
     assert "such as hello" in corpus.notes[0]
 
 

@@ -58,7 +58,7 @@ def test_rejects_an_impossible_fraction(fraction):
 
 
 def test_rejects_too_few_utterances():
-    with pytest.raises(CorpusError, match="1 utterances are too few"):
+    with pytest.raises(CorpusError, match="1 utterance is too few"):
         hold_out(utterances({"a": 1}), 0.1, seed=0)
 
 
@@ -77,7 +77,8 @@ def test_a_few_unknown_speakers_do_not_prevent_a_speaker_split(unknown):
     rest, taken = hold_out(everything, 0.2, 0, caveats)
     assert not {u.speaker for u in rest} & {u.speaker for u in taken}
     assert None not in {u.speaker for u in taken}
-    assert caveats == [f"The speakers of {unknown} of 200 utterances are unknown: these stay in train."]
+    verbs = "has no known speaker and stays" if unknown == 1 else "have no known speaker and stay"
+    assert caveats == [f"{unknown} of 200 utterances {verbs} in train."]
 
 
 @pytest.mark.parametrize(("unknown", "said"), [(200, "The speakers are unk"), (150, "The speakers of 150 of 200 utt")])
@@ -97,7 +98,7 @@ def test_warns_about_shared_speakers_and_classes_with_one_recording():
     labels = {"train": ["a", "a", "b"], "validation": ["a"], "test": ["c", "d"]}
     speakers = {"train": ["x", "y", None], "validation": ["z"], "test": ["y", None]}
     assert describe_splits(labels, speakers) == [
-        "1 speakers are in both train and test, such as 'y'.",
-        "3 classes have a single recording, such as 'b': they cannot be both trained on and tested.",
+        "1 speaker is in both train and test, such as 'y'.",
+        "3 classes have a single recording, such as 'b': it cannot be both trained on and tested.",
     ]
     assert describe_splits({"train": [None], "test": [None]}, {"train": ["x"], "test": ["z"]}) == []

@@ -79,7 +79,8 @@ def test_retries_or_skips_an_utterance_without_sound(
         assert len(splits["train"]) == 16 - left_out
         assert {u.text for u in splits["train"]} == set(SENTENCES), "as written, without what was added for the voice"
         notes = [note for note in corpus.notes if "no sound" in note]
-        expected = f"{left_out} utterances were left out, because the voice gave no sound: 2 ({left_out})."
+        verb = "utterance was" if left_out == 1 else "utterances were"
+        expected = f"{left_out} {verb} left out, because the voice gave no sound: 2 ({left_out})."
         assert notes == ([expected] if left_out else [])
 
 

@@ -88,7 +88,7 @@ class ArabicSpeechCommands(ListedCorpus):
         files = [path.relative_to(root) for path in root.glob("dataset/*/*") if path.suffix.lower() in AUDIO_SUFFIXES]
         unlisted = [path.as_posix() for path in files if str(path.with_suffix("")) not in names]
         unlisted.sort(key=natural_key)
-        self.note_unused(unlisted, "recordings that no table lists", root)
+        self.note_unused(unlisted, "recording", "that no table lists", root)
         return splits
 
 

@@ -23,7 +23,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from hf_speech.common.digests import digest_data
 from hf_speech.common.progress import progress_bar
 from hf_speech.common.ranges import Range, Seed
-from hf_speech.common.text import printable
+from hf_speech.common.text import counted, plural, printable
 from hf_speech.data.audio import AudioSource, audio_info
 from hf_speech.data.cache import cache_dir
 from hf_speech.data.corpora.files import natural_key, unwrap
@@ -158,11 +158,19 @@ class Corpus(ABC):
         """Returns the folder of the corpus: that of `data_dir` if set, else the downloaded one."""
         return self.fetch() if self.data_dir is None else self.open_data_dir()
 
-    def note_unused(self, files: Sequence[object], description: str, folder: Path) -> None:
-        """Adds a note about unused files in the folder of the corpus, if there are any."""
+    def note_unused(self, files: Sequence[object], noun: str, description: str, folder: Path) -> None:
+        """Adds a note about unused files in the folder of the corpus, if there are any.
+
+        Args:
+            files: The files.
+            noun: What they are, in the singular, such as "audio file".
+            description: Words after the noun, such as "outside of the class folders"; may be empty.
+            folder: The folder they are in.
+        """
         if files:
-            example = printable(str(files[0]))
-            self.notes.append(f"{len(files):,} {description} were left out in {folder}, such as {example}.")
+            subject = f"{counted(len(files), noun)} {description}".rstrip()
+            verb, example = plural(len(files), "was", "were"), printable(str(files[0]))
+            self.notes.append(f"{subject} {verb} left out in {folder}, such as {example}.")
 
     def open_data_dir(self, hint: str = "") -> Path:
         """Returns the folder `data_dir`, unpacked into the cache if it is an archive.
@@ -257,12 +265,13 @@ class ListedCorpus(Corpus):
         """
         if not reasons:
             return
+        utterances = counted(len(reasons), "utterance")
         if self.bad_rows == "refuse":
             raise CorpusError(
-                f"{len(reasons):,} utterances of the corpus {self.name!r} are bad, such as: {reasons[0]}; correct "
-                "them, or leave them out with bad_rows: skip."
+                f"{utterances} of the corpus {self.name!r} {plural(len(reasons), 'is', 'are')} bad, such as: "
+                f"{reasons[0]}; correct such utterances, or leave them out with bad_rows: skip."
             )
-        self.notes.append(f"{len(reasons):,} utterances were left out, such as: {reasons[0]}.")
+        self.notes.append(f"{utterances} {plural(len(reasons), 'was', 'were')} left out, such as: {reasons[0]}.")
 
     def _with_valid_names(self, splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
         """Returns the utterances whose names are valid UTF-8, and rejects the others."""

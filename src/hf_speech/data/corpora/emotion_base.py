@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from hf_speech.common.ranges import Share
+from hf_speech.common.text import counted, plural
 from hf_speech.data.corpora.base import ListedCorpus
 from hf_speech.data.corpora.fetching import fetch_archive
 from hf_speech.data.corpora.files import AUDIO_SUFFIXES, natural_key, walk_files
@@ -120,7 +121,7 @@ class EmotionCorpus(ListedCorpus):
                 found.append((path, match))
             else:
                 unused.append(path)
-        self.note_unused(unused, f"audio files whose names do not match those of {self.title}", root)
+        self.note_unused(unused, "audio file", f"not named like those of {self.title}", root)
         return found
 
     def _clips(self, root: Path) -> list[Utterance]:
@@ -148,10 +149,12 @@ class EmotionCorpus(ListedCorpus):
             )
         self.reject(bad)
         if copies:
-            self.notes.append(f"{len(copies):,} recordings are duplicates and were left out, such as {copies[0]}.")
+            duplicates = counted(len(copies), "duplicate was", "duplicates were")
+            self.notes.append(f"{duplicates} left out, such as {copies[0]}.")
         if len(first) < self.num_recordings:
             missing = self.num_recordings - len(first)
-            self.notes.append(f"{missing:,} of the {self.num_recordings:,} recordings of {self.title} are missing.")
+            verb = plural(missing, "is", "are")
+            self.notes.append(f"{missing:,} of the {self.num_recordings:,} recordings of {self.title} {verb} missing.")
         return clips
 
     def _choose_test_speakers(self, speakers: Sequence[str]) -> set[str]:

@@ -53,7 +53,7 @@ class Folder(UserCorpus, ListedCorpus):
         speaker_of = self._speaker_function()
         class_depth = 1 if _has_split_folders(root) else 0
         splits: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-        unused: dict[str, list[Path]] = defaultdict(list)
+        unused: dict[tuple[str, str], list[Path]] = defaultdict(list)
         files: list[Path] = []
         for path in walk_files(root):
             relative = path.relative_to(root)
@@ -68,7 +68,7 @@ class Folder(UserCorpus, ListedCorpus):
             utterance = Utterance(root / relative, label=relative.parts[class_depth], speaker=speaker_of(name))
             splits[lists.get(name, split)].append(utterance)
         for reason, skipped in unused.items():
-            self.note_unused(skipped, reason, root)
+            self.note_unused(skipped, *reason, root)
         if not any(splits.values()):
             raise CorpusError(
                 f"{root} has no audio files in subfolders: give a folder with one subfolder for each class."
@@ -128,17 +128,17 @@ def _has_split_folders(root: Path) -> bool:
     return bool(folders) and all(path.name.lower() in SPLIT_NAMES for path in folders)
 
 
-def _reason_to_skip(path: Path, relative: Path, class_depth: int) -> str | None:
-    """Returns why a file is not used, as a noun for a note; None for an utterance or the list of a split."""
+def _reason_to_skip(path: Path, relative: Path, class_depth: int) -> tuple[str, str] | None:
+    """Returns a noun and a description for a note about an unused file; None for an utterance or a list."""
     folders = relative.parts[:-1]
     if relative.as_posix() in _SPLIT_LISTS:
         return None
     if relative.suffix.lower() not in AUDIO_SUFFIXES or (path.exists() and not path.is_file()):
-        return "files that are not audio"
+        return "non-audio file", ""
     if len(folders) <= class_depth:
-        return "audio files outside of the class folders"
+        return "audio file", "outside of the class folders"
     # Speech Commands has minutes of noise in `_background_noise_`, next to the folders of words.
-    return "audio files in folders that begin with '_'" if folders[class_depth].startswith("_") else None
+    return ("audio file", "in folders that begin with '_'") if folders[class_depth].startswith("_") else None
 
 
 def _find_listed(key: str, by_key: dict[str, str], by_stem: dict[str, list[str]]) -> str | None:

@@ -65,7 +65,7 @@ class FSDD(ListedCorpus):
         files = visible(folder.iterdir())
         clips = [(path, match) for path in files if (match := _FILE_NAME.fullmatch(path.name))]
         unused = [path.name for path in files if not _FILE_NAME.fullmatch(path.name)]
-        self.note_unused(unused, "files not named DIGIT_SPEAKER_INDEX.wav", folder)
+        self.note_unused(unused, "file", "not named DIGIT_SPEAKER_INDEX.wav", folder)
         self._check_speakers({match["speaker"] for _, match in clips})
         if self.speakers is not None:
             clips = [(path, match) for path, match in clips if match["speaker"] in self.speakers]

@@ -78,7 +78,7 @@ class LibriSpeech(ListedCorpus):
         for name in all_names:
             others = [path for path in walk_files(folders[name]) if path.suffix.lower() not in AUDIO_SUFFIXES]
             stray = [path.name for path in others if not path.name.endswith(".trans.txt")]
-            self.note_unused(stray, "unexpected files", folders[name])
+            self.note_unused(stray, "unexpected file", "", folders[name])
         return splits
 
     def _move_to_validation(self, splits: dict[str, list[Utterance]]) -> None:

@@ -66,7 +66,7 @@ class LJSpeech(ListedCorpus):
             texts[row["id"]] = row[self.transcript]
         wavs = root / "wavs"
         unlisted = [path.name for path in visible(wavs.iterdir()) if path.stem not in texts] if wavs.is_dir() else []
-        self.note_unused(unlisted, "files without a line in metadata.csv", wavs)
+        self.note_unused(unlisted, "file", "without a line in metadata.csv", wavs)
         clips = [Utterance(wavs / f"{name}.wav", text=text or None, speaker=SPEAKER) for name, text in texts.items()]
         splits = {"train": clips, "validation": [], "test": []}
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, by_speaker=False)

@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from hf_speech.common.text import counted, plural
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus, duration_of
 from hf_speech.data.corpora.excerpts import Excerpt, cut
 from hf_speech.data.corpora.fetching import fetch_archive
@@ -154,8 +155,9 @@ def _word_folders(root: Path, notes: list[str]) -> list[Path]:
     known = set(COMMANDS) | set(OTHER_WORDS)
     if unknown := [folder.name for folder in folders if folder.name not in known]:
         notes.append(
-            f"{len(unknown)} folders that are not words of Speech Commands were left out in {root}, such as "
-            f"{unknown[0]}; the corpus 'folder' accepts any words."
+            f"{counted(len(unknown), 'folder')} of other words than those of Speech Commands "
+            f"{plural(len(unknown), 'was', 'were')} left out in {root}, such as {unknown[0]}; the corpus 'folder' "
+            "accepts any words."
         )
     return [folder for folder in folders if folder.name in known]
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_speech.common.text import counted, plural
 from hf_speech.data.corpora.utterance import Utterance
 from hf_speech.errors import CorpusError
 
@@ -103,8 +104,8 @@ def choose(
         caveats.append(caveat)
     if not 0 < len(taken) < len(labels):
         raise CorpusError(
-            f"{len(labels)} utterances are too few to take out a split of {fraction:.0%}: give more, or change the "
-            "fraction."
+            f"{counted(len(labels), 'utterance is', 'utterances are')} too few to take out a split of {fraction:.0%}: "
+            "give more, or change the fraction."
         )
     return taken
 
@@ -120,15 +121,16 @@ def describe_splits(labels: Mapping[str, Sequence[Any]], speakers: Mapping[str, 
     known = {split: {speaker for speaker in names if speaker} for split, names in speakers.items()}
     for first, second in combinations(known, 2):
         if common := known[first] & known[second]:
-            caveats.append(f"{len(common):,} speakers are in both {first} and {second}, such as {min(common)!r}.")
+            subject = counted(len(common), "speaker is", "speakers are")
+            caveats.append(f"{subject} in both {first} and {second}, such as {min(common)!r}.")
     counts: dict[Any, int] = defaultdict(int)
     for names in labels.values():
         for label in names:
             counts[label] += 1
     if single := [label for label, count in counts.items() if count == 1 and label is not None]:
         caveats.append(
-            f"{len(single):,} classes have a single recording, such as {single[0]!r}: they cannot be both trained on "
-            "and tested."
+            f"{counted(len(single), 'class has', 'classes have')} a single recording, such as {single[0]!r}: it cannot "
+            "be both trained on and tested."
         )
     return caveats
 
@@ -136,11 +138,10 @@ def describe_splits(labels: Mapping[str, Sequence[Any]], speakers: Mapping[str, 
 def _caveat(unknown: int, total: int, by_speaker: bool) -> str | None:
     """Returns a caveat if some speakers are unknown, else None."""
     if by_speaker:
-        return (
-            f"The speakers of {unknown:,} of {total:,} utterances are unknown: these stay in train."
-            if unknown
-            else None
-        )
+        if not unknown:
+            return None
+        verbs = plural(unknown, "has no known speaker and stays", "have no known speaker and stay")
+        return f"{unknown:,} of {total:,} utterances {verbs} in train."
     subject = "The speakers" if unknown == total else f"The speakers of {unknown:,} of {total:,} utterances"
     return f"{subject} are unknown, so a speaker may be in two splits: set speaker_column or speaker_pattern."
 

@@ -25,6 +25,7 @@ import soundfile
 from hf_speech.common.digests import digest_data
 from hf_speech.common.progress import progress_bar
 from hf_speech.common.ranges import Share
+from hf_speech.common.text import counted
 from hf_speech.data.audio import resample
 from hf_speech.data.cache import build_once, cache_dir
 from hf_speech.data.corpora.base import SPLITS, ListedCorpus
@@ -124,7 +125,8 @@ class Synthetic(ListedCorpus):
         if silent:
             voices = ", ".join(f"{voice} ({count:,})" for voice, count in silent.most_common())
             self.notes.append(
-                f"{silent.total():,} utterances were left out, because the voice gave no sound: {voices}."
+                f"{counted(silent.total(), 'utterance was', 'utterances were')} left out, because the voice gave no "
+                f"sound: {voices}."
             )
         return splits
 
