@@ -138,6 +138,36 @@ def test_warns_about_a_recording_in_two_splits(splits):
     assert "speaker0_3.wav" in report.warnings[0]
 
 
+def test_warns_about_a_recording_with_two_classes(splits):
+    shutil.copy(splits / "train" / "low" / "speaker0_3.wav", splits / "train" / "high" / "again.wav")
+    rows, corpus = load(splits)
+    good, report = inspect_corpus(rows, corpus, RATE)
+    assert len(good["train"]) == len(rows["train"])
+    (warning,) = report.warnings
+    assert warning.startswith("1 row repeats a recording with another label, such as: ")
+    assert "again.wav ('high') = " in warning
+    assert warning.endswith("speaker0_3.wav ('low'); remove the wrong rows.")
+
+
+def test_warns_about_a_row_with_another_transcript(digit_folder):
+    table = digit_folder / "table.csv"
+    rows = [("low/speaker0_0.wav", "Go left."), ("low/speaker0_1.wav", "stop"), ("high/speaker1_0.wav", "go right")]
+    lines = [f"{path},{text}" for path, text in rows]
+    same = ["low/speaker0_0.wav,go left", "low/speaker0_1.wav,stop"]
+    options = {"text_column": "text", "validation_fraction": 0, "test_fraction": 0}
+
+    def warnings(lines: list[str]) -> list[str]:
+        table.write_text("\n".join(["path,text", *lines]), encoding="utf-8")
+        corpus = make_corpus("csv", train_file=str(table), **options)
+        found = inspect_corpus(corpus.load(), corpus, RATE)[1].warnings
+        return [warning for warning in found if "another text" in warning]
+
+    assert warnings(lines + same) == []
+    (warning,) = warnings([*lines, *same, "low/speaker0_1.wav,go"])
+    assert "low/speaker0_1.wav ('stop') = " in warning
+    assert "low/speaker0_1.wav ('go'); remove the wrong rows." in warning
+
+
 def test_warns_about_silence(splits):
     soundfile.write(splits / "test" / "low" / "silence.wav", np.zeros(RATE), RATE)
     rows, corpus = load(splits)

@@ -174,6 +174,7 @@ def survey_corpus(
         if not split.good_indices:
             report.warnings.append(f"The split {name!r} has no utterances.")
     report.warnings += _common_recordings(dataset_dict, report)
+    report.warnings += _contradictions(dataset_dict, report)
     return report
 
 
@@ -267,6 +268,43 @@ def _common_recordings(dataset_dict: DatasetDict, report: InspectionReport) -> l
         f"such as: {finding.examples[0]}"
         for (elsewhere, split), finding in common.items()
     ]
+
+
+def _contradictions(dataset_dict: DatasetDict, report: InspectionReport) -> list[str]:
+    """Returns a warning if the same recording has different targets, all but one of which must be wrong.
+
+    Transcripts that differ only in case, spaces and punctuation are the same.
+    """
+    first: dict[bytes, tuple[str, int, Any]] = {}
+    common = Finding()
+    for split, found in report.splits.items():
+        rows = dataset_dict[split]
+        if (column := target_column(rows)) is None:
+            continue
+        targets = [_letters(target) if isinstance(target, str) else target for target in rows[column]]
+        for index in found.good_indices:
+            if (digest := found.digests[index]) is None:
+                continue
+            elsewhere, other, target = first.setdefault(digest, (split, index, targets[index]))
+            if target != targets[index]:
+                places = ((elsewhere, other), (split, index))
+                common.add(" = ".join(_name_with_target(dataset_dict[s], i) for s, i in places))
+    if not common.count:
+        return []
+    rows = counted(common.count, "row repeats a recording", "rows repeat recordings")
+    return [f"{rows} with another {column}, such as: {common.examples[0]}; remove the wrong rows."]
+
+
+def _letters(text: str) -> str:
+    """Returns the letters and digits of a text in lower case."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
+def _name_with_target(rows: Dataset, index: int) -> str:
+    row, column = rows[index], str(target_column(rows))
+    feature = rows.features[column]
+    target = feature.int2str(row[column]) if isinstance(feature, ClassLabel) else row[column]
+    return f"{source_name(row['audio'])} ({target!r})"
 
 
 def _is_blank(target: Any) -> bool:
