@@ -27,7 +27,14 @@ from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.templates import find_template, render_template, unmarked
 from hf_speech.publishing.checks.licenses import check_name
 from hf_speech.publishing.checks.structure import read_metadata
-from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
+from hf_speech.publishing.delivery import (
+    PublishOptions,
+    PublishResult,
+    check_options,
+    deliver,
+    published_card,
+    published_state,
+)
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.rows import WrittenCorpus, fingerprints_of, write_parquet
 from hf_speech.publishing.staging import stage
@@ -65,13 +72,14 @@ def publish_corpus(
     """
     check_name(license)
     repository = Repository(repo_id, "dataset")
-    state = published_state(repository, **publish_options)
+    check_options(**publish_options)
     rows = corpus.load()
     rows, report = inspect_corpus(rows, corpus, _usual_rate(rows))
     publish_options.get("notify", print)(str(report))
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         folder = Path(temporary) / "corpus"
         written = write_parquet(rows, folder)
+        state = published_state(repository, **publish_options)
         card = render_dataset_card(
             written,
             repo_id=repo_id,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
-from hf_speech.common.hub import Repository, State
+from hf_speech.common.hub import Repository, State, require_login
 from hf_speech.common.text import counted
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.secrets import without_secrets
@@ -58,6 +58,17 @@ class PublishResult:
     tree: str
 
 
+def check_options(**options: Unpack[PublishOptions]) -> None:
+    """Checks what needs no request to the Hub, so that nothing is computed in vain.
+
+    Raises:
+        PublishError: If the tag is not valid, or there is no login, unless this is a dry run.
+    """
+    check_tag_name(options.get("tag"), create_pr=options.get("create_pr", False))
+    if not options.get("dry_run"):
+        require_login()
+
+
 def deliver(
     staged: Staged,
     repository: Repository,
@@ -89,7 +100,6 @@ def deliver(
     Raises:
         PublishError: If the Hub rejects a request, or the commit differs from the folder.
     """
-    check_tag_name(tag)
     for note in staged.notes:
         notify(note)
     card, tree = (staged.folder / "README.md").read_text(encoding="utf-8"), staged.tree()

@@ -13,10 +13,17 @@ from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.secrets import without_secrets
 from hf_speech.publishing.checks.structure import read_mapping, read_metadata
-from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
+from hf_speech.publishing.delivery import (
+    PublishOptions,
+    PublishResult,
+    check_options,
+    deliver,
+    published_card,
+    published_state,
+)
 from hf_speech.publishing.hub.probes import PROBE_FILE, keep_if_same, make_probes
 from hf_speech.publishing.hub.verify import verify_model
-from hf_speech.publishing.staging import read_card, stage
+from hf_speech.publishing.staging import check_folder, read_card, stage
 
 
 def publish(
@@ -47,22 +54,25 @@ def publish(
     with without_secrets(), tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
         run_dir, scratch = Path(run_dir), Path(temporary)
         repository = Repository(repo_id)
-        state = published_state(repository, **options)
+        older = None if replaces is None else Repository(replaces)
+        check_folder(run_dir)
+        own_card = None if card is None else read_card(card)
+        check_options(**options)
         probes = make_probes(run_dir)
+        state = published_state(repository, **options)
         published_probes = None if state is None else repository.read(PROBE_FILE, state)
         staged = stage(
             run_dir,
             scratch / "staged",
             repo_id=repo_id,
             custom_code=custom_code,
-            card=None if card is None else read_card(card),
+            card=own_card,
             revision=options.get("tag"),
             previous=published_card(repository, state),
             license=license,
             dataset_metadata=_dataset_metadata(run_dir, options.get("notify", print)),
             extra={PROBE_FILE: keep_if_same(probes, published_probes, scratch)},
         )
-        older = None if replaces is None else Repository(replaces)
         done = deliver(
             staged, repository, lambda snapshot: verify_model(snapshot, trust_code=True), since=state, **options
         )

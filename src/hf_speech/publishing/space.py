@@ -29,7 +29,14 @@ from hf_speech.publishing.assembly import assemble_space, shares_common_files
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import CARD
-from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card, published_state
+from hf_speech.publishing.delivery import (
+    PublishOptions,
+    PublishResult,
+    check_options,
+    deliver,
+    published_card,
+    published_state,
+)
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.staging import stage
 
@@ -76,6 +83,10 @@ def publish_space(
     """
     repository = Repository(repo_id, "space")
     values = secret_values(secrets)
+    if examples is not None:
+        find_examples(examples)
+    read_readme(folder)
+    check_options(**publish_options)
     settings = _settings(model, variables or {}, values, **publish_options)
     proposed = publish_options.get("create_pr", False)
 
@@ -129,18 +140,27 @@ def secret_values(names: Iterable[str]) -> dict[str, str]:
     return values
 
 
+def read_readme(folder: Path) -> str:
+    """Reads the README.md of a Space.
+
+    Raises:
+        PublishError: If there is none, or it is not UTF-8.
+    """
+    try:
+        return (folder / CARD).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PublishError(
+            f"{folder} has no README.md with the front matter of a Space: give a folder such as spaces/transcribe."
+        ) from error
+
+
 def with_model(folder: Path, model: str, title: str | None = None, tags: Iterable[str] = ()) -> str:
     """Returns the README.md of a Space with the model, title and tags in its front matter.
 
     Raises:
         PublishError: If there is no README.md, or its metadata cannot be read.
     """
-    try:
-        text = (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PublishError(
-            f"{folder} has no README.md with the front matter of a Space: give a folder such as spaces/transcribe."
-        ) from error
+    text = read_readme(folder)
     metadata = read_metadata(text)
     tags = list(dict.fromkeys([*(metadata.get("tags") or []), *tags]))
     if metadata.get("models") == [model] and title is None and tags == (metadata.get("tags") or []):

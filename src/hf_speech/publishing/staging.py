@@ -159,9 +159,14 @@ def stage(
         return Staged(destination, files, repo_id, tuple(left_out), tuple(notes))
 
 
+def check_folder(folder: Path) -> None:
+    """Raises PublishError if there is no such folder."""
+    if not folder.is_dir():
+        raise PublishError(f"There is no folder {folder}: give the folder to publish.")
+
+
 def _check_folders(run_dir: Path, destination: Path) -> None:
-    if not run_dir.is_dir():
-        raise PublishError(f"There is no folder {run_dir}: give the folder to publish.")
+    check_folder(run_dir)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise PublishError(f"{destination} is not empty: stage into a new folder.")
     if destination.resolve().is_relative_to(run_dir.resolve()):

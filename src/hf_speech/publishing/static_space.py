@@ -22,10 +22,10 @@ from hf_speech.errors import PublishError
 from hf_speech.inference import load_model
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.structure import read_metadata
-from hf_speech.publishing.delivery import PublishOptions, PublishResult, deliver, published_card
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, check_options, deliver, published_card
 from hf_speech.publishing.hub.probes import PROBE_FILE, Probes
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
-from hf_speech.publishing.space import space_tags, verify_space, with_model
+from hf_speech.publishing.space import find_examples, space_tags, verify_space, with_model
 from hf_speech.publishing.staging import stage
 from hf_speech.publishing.web_page import MODEL, MODULE, build_page, describe_sizes, served
 
@@ -73,6 +73,9 @@ def publish_static_space(
     """
     name, _, revision = model.partition("@")
     space, repository = Repository(repo_id, "space"), Repository(name)
+    if examples is not None:
+        find_examples(examples)
+    check_options(**publish_options)
     state = repository.fetch_state(revision or None)
     if state is None:
         raise PublishError(f"There is no model {name} that this login can access: publish it first.")

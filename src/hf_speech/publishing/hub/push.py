@@ -90,8 +90,7 @@ def push(
         PublishError: If the Hub rejects the commit or cannot be reached; the repository is unchanged then.
     """
     require_login()
-    if create_pr and tag is not None:
-        raise PublishError("A pull request cannot be tagged: merge it first, or leave out --create_pr.")
+    check_tag_name(tag, create_pr=create_pr)
     local = local_files(folder)
     state = repository.fetch_state()
     if state is None:
@@ -205,10 +204,12 @@ def _create(repository: Repository, space_sdk: str | None, space_hardware: str |
     return state
 
 
-def check_tag_name(tag: str | None) -> None:
-    """Rejects text that is not a valid git tag."""
+def check_tag_name(tag: str | None, *, create_pr: bool = False) -> None:
+    """Rejects text that is not a valid git tag, and a tag of a pull request."""
     if tag is None:
         return
+    if create_pr:
+        raise PublishError("A pull request cannot be tagged: merge it first, or leave out --create_pr.")
     if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,127}", tag) or tag.endswith((".", ".lock")) or ".." in tag:
         raise PublishError(
             f"{shorten(tag, 60)!r} cannot be a tag: use at most 128 letters, digits, dots and dashes, as in v1.0."
