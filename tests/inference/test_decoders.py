@@ -60,6 +60,23 @@ def test_every_line_has_its_file_name(transcribe: Any, clip: str) -> None:
     assert all(line.startswith(f"{clip}: -") for line in lines)
     _, output, _ = transcribe("--format", "json", files=(clip,))
     assert json.loads(output)["file"] == clip
+    assert len(output.splitlines()) > 1
+
+
+def test_prints_a_line_of_json_for_each_of_several_files(transcribe: Any, clip: str) -> None:
+    missing = "missing.wav"
+    status, output, error = transcribe("--format", "json", files=(clip, missing, clip))
+    first, second, third = map(json.loads, output.splitlines())
+    assert first == third == json.loads(transcribe("--format", "json", files=(clip,))[1])
+    assert second == {"file": missing, "error": error.strip().removeprefix("error: ")}
+    assert status == 1
+
+
+@pytest.mark.parametrize("output_format", ["srt", "vtt"])
+def test_subtitles_of_several_files_need_a_folder(transcribe: Any, clip: str, output_format: str) -> None:
+    status, output, error = transcribe("--format", output_format, files=(clip, clip))
+    assert (status, output) == (2, "")
+    assert "--output_dir" in error
 
 
 def test_a_hot_word_wins_with_enough_weight(transcribe: Any, arpa: str) -> None:

@@ -17,7 +17,9 @@ def classify(
     model: AnyModelArgument,
     files: FilesArgument,
     top_k: Annotated[int, typer.Option("--top_k", min=1, help="Labels to print for each file.")] = 3,
-    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="Output format.")] = "text",
+    output_format: Annotated[
+        Literal["text", "json"], typer.Option("--format", help="Output format, one file per line.")
+    ] = "text",
 ) -> None:
     """Print the most likely labels of sound files."""
     from hf_speech.inference import classify_files, open_model

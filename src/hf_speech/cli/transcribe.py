@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,13 +54,16 @@ def transcribe(
 ) -> None:
     """Transcribe sound files of any length.
 
-    Writes plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word.
+    Writes plain text, subtitles (srt, vtt), or JSON with the time and confidence of each word. For several files
+    without --output_dir, JSON has a line for each file.
     """
     from hf_speech.inference import choose_decoder, find_language_model, open_model, transcribe_files
     from hf_speech.inference.transcription import transcript_files
 
     if nbest > 1 and output_format in ("srt", "vtt"):
         raise typer.BadParameter("subtitles hold one transcript: use --format text or json", param_hint="--nbest")
+    if len(files) > 1 and output_dir is None and output_format in ("srt", "vtt"):
+        raise typer.BadParameter("give a folder for the subtitles of several files", param_hint="--output_dir")
     prepare_inference()
     recognizer = open_model(model, verb="transcribe")
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
@@ -71,14 +75,17 @@ def transcribe(
     targets: list[Path | None] = [None] * len(files)
     if output_dir is not None:
         targets[:] = transcript_files(files, output_dir, ".txt" if output_format == "text" else f".{output_format}")
+    json_lines = output_format == "json" and output_dir is None and len(files) > 1
     failures = 0
     transcripts = transcribe_files(recognizer, files, decoder=decoder, num_best=nbest)
     for transcript, target in zip(transcripts, targets, strict=True):
         if transcript.error is not None:
             failures += 1
             echo(f"error: {transcript.error}", error=True)
+            if json_lines:
+                echo(json.dumps({"file": transcript.file, "error": transcript.error}, ensure_ascii=False))
             continue
-        content = transcript.format(output_format, scores=nbest > 1)
+        content = transcript.format(output_format, scores=nbest > 1, indent=None if json_lines else 2)
         if target is not None:
             write_text(target, content)
             echo(f"Written: {target}")

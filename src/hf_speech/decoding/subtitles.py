@@ -132,19 +132,22 @@ def _text(cue: Cue) -> str:
     return "\n".join(" ".join(line.split()) for line in cue.lines)
 
 
-def to_json(words: Sequence[Word], *, file: str | None = None, nbest: Iterable[Hypothesis] = ()) -> str:
+def to_json(
+    words: Sequence[Word], *, file: str | None = None, nbest: Iterable[Hypothesis] = (), indent: int | None = 2
+) -> str:
     """Formats the text, and the words with times in seconds and confidences, as JSON.
 
     Args:
         words: The words in order.
         file: The name of the audio file.
         nbest: Hypotheses to include as a list, with scores and words.
+        indent: Spaces of indentation; None writes one line.
     """
     content: dict[str, Any] = {} if file is None else {"file": file}
     content |= _describe(words)
     if rows := [{"score": round(other.score, 4), **_describe(other.words)} for other in nbest]:
         content["nbest"] = rows
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=indent, ensure_ascii=False) + "\n"
 
 
 def _describe(words: Sequence[Word]) -> dict[str, Any]:

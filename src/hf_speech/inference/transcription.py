@@ -50,20 +50,22 @@ class Transcript:
         """The best hypothesis."""
         return self.hypotheses[0] if self.hypotheses else Hypothesis("", 0.0, (), ())
 
-    def format(self, output_format: str = "text", scores: bool = False) -> str:
+    def format(self, output_format: str = "text", scores: bool = False, indent: int | None = 2) -> str:
         """Formats the transcript as the content of a file.
 
         Args:
             output_format: One of `FORMATS`.
             scores: Whether to write all hypotheses with their scores, as lines `SCORE<tab>TEXT` or as the list `nbest`
                 in JSON. Subtitles always show the best hypothesis.
+            indent: Spaces of indentation in JSON; None writes one line.
         """
         if output_format == "srt":
             return to_srt(make_cues(self.hypothesis.words))
         if output_format == "vtt":
             return to_vtt(make_cues(self.hypothesis.words))
         if output_format == "json":
-            return to_json(self.hypothesis.words, file=self.file, nbest=self.hypotheses if scores else ())
+            nbest = self.hypotheses if scores else ()
+            return to_json(self.hypothesis.words, file=self.file, nbest=nbest, indent=indent)
         if scores:
             return "".join(f"{hypothesis.score:.2f}\t{one_line(hypothesis.text)}\n" for hypothesis in self.hypotheses)
         return f"{one_line(self.hypothesis.text)}\n"
