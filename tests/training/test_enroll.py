@@ -19,6 +19,8 @@ from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtracto
 from hf_speech.tasks import AutomaticSpeechRecognition
 from hf_speech.training.enroll import enroll, enrollment_recipe
 from hf_speech.training.enroll_recognizer import compute_logits, negative_logits
+from hf_speech.training.recipe import Recipe
+from hf_speech.training.warm_start import BaseModel
 
 PRETRAINED = Path(__file__).parents[2] / "pretrained"
 
@@ -209,6 +211,25 @@ def test_the_recipe_continues_a_keyword_spotter(words: tuple[str, list[Path], li
 def test_rejects_a_bidirectional_model(words: tuple[str, list[Path], list[str]], name: str) -> None:
     with pytest.raises(RecipeError, match="cannot process a stream"):
         enrollment_recipe(str(PRETRAINED / name), *words)
+
+
+def test_opens_the_model_once_to_choose_and_once_to_resolve_the_recipe(
+    words: tuple[str, list[Path], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, opens = [], BaseModel.open
+
+    def count(init_from: str) -> BaseModel:
+        opened.append(init_from)
+        return opens(init_from)
+
+    def train(recipe: Recipe, *arguments: Any, **options: Any) -> None:
+        raise StopIteration
+
+    monkeypatch.setattr(BaseModel, "open", count)
+    monkeypatch.setattr("hf_speech.training.enroll.train", train)
+    with pytest.raises(StopIteration):
+        enroll(str(PRETRAINED / "wake-words"), *words)
+    assert len(opened) == 2
 
 
 def test_needs_negatives(words: tuple[str, list[Path], list[str]]) -> None:

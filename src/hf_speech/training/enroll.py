@@ -77,14 +77,18 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
         CorpusError: If there are too few clips.
         RecipeError: If there are no negatives, or the model cannot stream.
     """
+    return _enrollment_recipe(BaseModel.open(model), word, clips, overrides)
+
+
+def _enrollment_recipe(base: BaseModel, word: str, clips: Sequence[str | Path], overrides: Sequence[str]) -> Recipe:
     task = KeywordSpotting()
-    if not _can_stream(BaseModel.open(model).loaded):
+    if not _can_stream(base.loaded):
         raise RecipeError(
-            f"{model} cannot process a stream: start from a keyword spotter, or from a causal recognizer of the family "
-            f"{task.model_types[0]}."
+            f"{base.name} cannot process a stream: start from a keyword spotter, or from a causal recognizer of the "
+            f"family {task.model_types[0]}."
         )
     content: dict[str, Any] = {"name": word, "task": task.name, "training": TRAINING}
-    content["model"] = {"init_from": model, "intermediate_ctc_weight": 0.0}
+    content["model"] = {"init_from": base.source, "intermediate_ctc_weight": 0.0}
     folder, count = _collect(word, clips)
     content["corpus"] = {**CORPUS, "data_dir": str(folder), "clip_copies": max(CLIPS_PER_EPOCH // count, 1)}
     negatives, _ = _negatives(content, overrides)
@@ -120,14 +124,15 @@ def enroll(
     Returns:
         The training result, and the threshold, which is None without validation negatives.
     """
-    loaded = BaseModel.open(model).loaded
+    base = BaseModel.open(model)
+    loaded = base.loaded
     if loaded.tokenizer is not None and _can_stream(loaded):
         train_negatives, validation_negatives = _negatives({"task": KeywordSpotting.name}, overrides)
         files = _check_clips(word, clips)
         run_dir = Path("runs") / word if output_dir is None else Path(output_dir)
         options: dict[str, Any] = {"rate": rate, "overwrite": overwrite, "command": command}
         return enroll_in_recognizer(loaded, word, files, train_negatives, validation_negatives, run_dir, **options)
-    recipe = enrollment_recipe(model, word, clips, overrides)
+    recipe = _enrollment_recipe(base, word, clips, overrides)
     result = train(recipe, output_dir, overwrite=overwrite, command=command, splits=())
     if not getattr(recipe.corpus, "validation_negatives", None):
         return result, None
