@@ -200,10 +200,51 @@ def test_the_loss_decreases_on_a_fixed_batch(whisper: Path, beeps_run: Path, lay
     )
 
 
+def test_the_mean_of_a_clip_does_not_depend_on_the_order_of_its_frames(whisper: Path, beeps_run: Path) -> None:
+    distillation, _ = make(whisper, beeps_run, weight=1.0, mean_weight=1.0)
+    distillation.states = [np.random.default_rng(row).standard_normal((100, 16)) for row in range(2)].__getitem__
+    distillation.mean_statistics = torch.full((16,), 0.1), torch.full((16,), 0.5)
+    inputs = {"input_features": torch.zeros(2, 200, 24), "attention_mask": torch.ones(2, 200)}
+    sources = torch.tensor([[0, -1, 0, 1], [1, -1, 0, 1]], dtype=torch.float32)
+    hidden = torch.randn(2, 50, distillation.projection.in_features)
+
+    def loss(states: torch.Tensor) -> float:
+        return float(distillation(torch.tensor(0.0), [states] * 2, inputs, sources))
+
+    assert loss(hidden[:, torch.randperm(50)]) == pytest.approx(loss(hidden), abs=1e-5)
+    assert loss(hidden.flip(0)) != pytest.approx(loss(hidden), abs=1e-3), "but on the clip"
+    with torch.no_grad():  # An exact prediction of the mean has the smallest loss: the similarity is 1.
+        distillation.projection.weight.zero_()
+        mean = np.concatenate([distillation._targets(row, 50, 200)[0] for row in sources.tolist()[:1]]).mean(0)
+        distillation.projection.bias.copy_(torch.from_numpy(mean))
+    alone = {"input_features": inputs["input_features"][:1], "attention_mask": inputs["attention_mask"][:1]}
+    least = distillation(torch.tensor(0.0), [hidden[:1]] * 2, alone, sources[:1])
+    assert float(least) == pytest.approx(-np.log(1 / (1 + np.exp(-1))), abs=1e-4)
+
+
+def test_the_mean_is_standardized_over_the_recordings(
+    whisper: Path, tones_recipe: Path, tones_run: Path, cache: Path
+) -> None:
+    audio = list(load_recipe(tones_recipe).corpus.load()["train"]["audio"])[:5]
+    distillation, _ = make(whisper, tones_run, mean_weight=0.5)
+    teacher = TeacherEncoder(EncoderTeacher(str(whisper)))
+    distillation.read(teacher, audio, [1.0] * 5)
+    means = np.stack([teacher.states_of(source).mean(axis=0, dtype=np.float32) for source in audio])
+    shift, scale = distillation.mean_statistics
+    np.testing.assert_allclose(shift.numpy(), means.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(scale.numpy(), means.std(axis=0) + 1e-4, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def taught_run(whisper: Path, tones_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A classifier of tones that was trained with Whisper as teacher and weight averaging."""
-    words = [*taught(whisper), "--training.weight_averaging", "0.5", "--augmentation.speed", "[0.9, 1.1]"]
+    words = [
+        *taught(whisper, mean_weight=0.3),
+        "--training.weight_averaging",
+        "0.5",
+        "--augmentation.speed",
+        "[0.9, 1.1]",
+    ]
     return train(load_recipe(tones_recipe, words), tmp_path_factory.mktemp("taught") / "run", splits=()).run_dir
 
 
@@ -219,7 +260,9 @@ def test_a_classifier_learns_and_its_folder_has_no_projection(taught_run: Path, 
         == json.loads((tones_run / "config.json").read_text()).keys()
     )
     recipe = load_recipe(taught_run / "recipe.yaml", to_train=False)
-    assert recipe.training.encoder_teacher() == EncoderTeacher(str(whisper)), "with all defaults written out"
+    assert recipe.training.encoder_teacher() == EncoderTeacher(str(whisper), mean_weight=0.3), (
+        "with all defaults written out"
+    )
 
 
 def test_a_resumed_run_is_identical(taught_run: Path, tmp_path: Path) -> None:
@@ -238,10 +281,11 @@ def test_a_resumed_run_is_identical(taught_run: Path, tmp_path: Path) -> None:
 def test_states_computed_in_every_step_equal_those_of_the_cache(
     taught_run: Path, whisper: Path, cache: Path, tmp_path: Path
 ) -> None:
-    recipe = load_recipe(taught_run / "recipe.yaml", taught(whisper, cache=False))
-    run = train(recipe, tmp_path / "run", splits=()).run_dir
+    recipes = [load_recipe(taught_run / "recipe.yaml", taught(whisper, cache=cached)) for cached in (False, True)]
+    uncached = train(recipes[0], tmp_path / "uncached", splits=()).run_dir
     assert not (cache / "states").exists()
-    one, two = (load_file(folder / "model.safetensors") for folder in (taught_run, run))
+    cached = train(recipes[1], tmp_path / "cached", splits=()).run_dir
+    one, two = (load_file(run / "model.safetensors") for run in (uncached, cached))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
@@ -296,6 +340,7 @@ def test_rejects_a_teacher_that_does_not_fit_before_training(
         ("{layers: [1]}", "training.teacher cannot be used.*model"),
         ("{model: x, layers: last}", "training.teacher cannot be used.*layers"),
         ("{model: x, layers: []}", "list at least one layer"),
+        ("{model: x, mean_weight: 0.5, cache: false}", "mean_weight needs .* set training.teacher.cache to true"),
         ("{model: x, weight: 2}", "training.teacher.weight must be between 0 and 1"),
     ],
 )

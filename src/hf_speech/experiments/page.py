@@ -112,11 +112,14 @@ def _row(item: Item, description: str, runs: Sequence[RunRecord], train: bool) -
     metric = runs[0].metric
     name = metric.replace("_", " ") if "_" in metric or metric == "accuracy" else metric.upper()
     on_train = [format_value(metric, pooled(runs, "train")[0] if "train" in runs[0].evaluations else None)]
-    return [
-        description,
+    results = [
         f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
         f"**{format_value(metric, value)}{metric_named(metric).unit}** {name}",
         format_interval(metric, (low, high)),
+    ]
+    return [
+        description,
+        *(results if item.is_labeled else [""] * len(results)),
         *(on_train if train else []),
         f"{runs[0].num_parameters:,}",
         f"{sum(run.seconds for run in runs) / 60:.1f}",

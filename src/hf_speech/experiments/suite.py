@@ -48,6 +48,8 @@ class Item:
         base: Name of the item whose model the training starts from, which must be run first.
         tested_on: For a recipe that trains on synthesized speech: the corpus of recordings whose test split is
             evaluated. `folder` is then the folder of this corpus.
+        is_labeled: Whether the model learns from labels. If not, as for a base model that only learns from a teacher's
+            states, its metrics mean nothing and are not shown.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Item:
     tuned_on: tuple[str, ...] = ()
     base: str = ""
     tested_on: str = ""
+    is_labeled: bool = True
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -109,7 +112,7 @@ class Item:
 
     def _prepare(self, folders: ExperimentFolders, fold: int | None) -> tuple[Recipe, str]:
         """Returns the recipe, and the command that trains it."""
-        init_from = ["--init_from", str(folders.runs / self.base)] if self.base else []
+        init_from = ["--init_from", f"{RUNS}/{self.base}"] if self.base else []
         arguments = [*self.overrides, *init_from, *(["--fold", str(fold)] if fold is not None else [])]
         data_dir, recorded = [], []
         if not self.tested_on:

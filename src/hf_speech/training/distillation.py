@@ -35,6 +35,8 @@ from hf_speech.training.teacher_states import CachedStates, TeacherEncoder
 # Name of the projection in the model during training, and of its file in a checkpoint.
 PROJECTION = "teacher_projection"
 PROJECTION_FILE = f"{PROJECTION}.safetensors"
+# Added to the deviations of mean states, so that constant ones do not divide by zero.
+DEVIATION_FLOOR = 1e-4
 
 
 class Distillation:
@@ -133,7 +135,8 @@ class StateDistillation:
 
     The teacher processes the recording, the student the augmented clip. Each frame of the student predicts the
     teacher's state at the same time of the recording, linearly interpolated between two states. Frames outside the
-    recording (silence, context) are ignored.
+    recording (silence, context) are ignored. With `mean_weight`, the mean of the predicted states of a clip is also
+    compared with the teacher's, standardized over the recordings: it depends less on phones, and more on the voice.
 
     Args:
         options: The layers of teacher and student, and the weight of the loss.
@@ -144,6 +147,7 @@ class StateDistillation:
     Attributes:
         projection: Linear layer from a state of the student to the states of the teacher's layers.
         states: Function that returns the teacher's states `(states, width)` of a row of the training split.
+        mean_statistics: Mean and standard deviation `(width,)` of the mean states of the recordings, for `mean_weight`.
 
     Raises:
         RecipeError: If the student does not have the layer, or no frames.
@@ -173,7 +177,9 @@ class StateDistillation:
         self.projection = nn.Linear(states[self.layer].shape[-1], teacher.width)
         self._feature_seconds = extractor.hop_length / extractor.sampling_rate
         self._seconds = length // states[self.layer].shape[1] * self._feature_seconds
+        self._mean_weight = options.mean_weight
         self.states: Callable[[int], np.ndarray]  # Set by `read`.
+        self.mean_statistics: tuple[torch.Tensor, torch.Tensor]
 
     def read(
         self,
@@ -191,7 +197,11 @@ class StateDistillation:
         if durations is None:
             self.states = lambda row: teacher.states_of(audio[row])
         else:
-            self.states = CachedStates(teacher, audio, durations)
+            self.states = cached = CachedStates(teacher, audio, durations)
+            if self._mean_weight:
+                means = np.stack([cached(row).mean(axis=0, dtype=np.float32) for row in range(len(audio))])
+                statistics = means.mean(axis=0), means.std(axis=0) + DEVIATION_FLOOR
+                self.mean_statistics = torch.from_numpy(statistics[0]), torch.from_numpy(statistics[1])
 
     def attach(self, model: PreTrainedModel) -> None:
         """Adds the projection to the model, but not to its saved weights."""
@@ -214,7 +224,8 @@ class StateDistillation:
             sources: Sources of the clips, from `SpeechCollator`.
 
         Returns:
-            The weighted sum of `loss` and the distance of the predicted states, averaged over frames and layers.
+            The weighted sum of `loss` and the distance of the predicted states, averaged over frames (or clips) and
+            layers.
         """
         hidden, mask = hidden_states[self.layer], inputs.get("attention_mask")
         lengths = torch.full((len(hidden),), inputs["input_features"].shape[1]) if mask is None else mask.sum(dim=1)
@@ -222,11 +233,23 @@ class StateDistillation:
         targets = [self._targets(source, hidden.shape[1], length) for source, length in clips]
         known = torch.from_numpy(np.stack([known for _, known in targets])).to(hidden.device)
         target = torch.from_numpy(np.concatenate([states for states, _ in targets])).to(hidden.device)
-        layers = (self._num_layers, -1)
-        predicted = self.projection(hidden[known]).float().unflatten(-1, layers)
-        target = target.float().unflatten(-1, layers)
+        predicted, target = self.projection(hidden[known]).float(), target.float()
+        distance = (1 - self._mean_weight) * self._distance(predicted, target)
+        if self._mean_weight:
+            counts = known.sum(dim=1).tolist()
+            shift, scale = (each.to(hidden.device) for each in self.mean_statistics)
+            means = [
+                torch.stack([(clip.mean(dim=0) - shift) / scale for clip in states.split(counts) if len(clip)])
+                for states in (predicted, target)
+            ]
+            distance = distance + self._mean_weight * self._distance(*means)
+        return (1 - self.weight) * loss + self.weight * distance
+
+    def _distance(self, predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Returns the mean distance between two tensors of states `(states, width)`."""
+        predicted, target = (each.unflatten(-1, (self._num_layers, -1)) for each in (predicted, target))
         distance = (predicted - target).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(predicted, target, dim=-1))
-        return (1 - self.weight) * loss + self.weight * distance.sum() / max(distance.numel(), 1)
+        return distance.sum() / max(distance.numel(), 1)
 
     def _targets(self, source: Sequence[float], frames: int, length: float) -> tuple[np.ndarray, np.ndarray]:
         """Returns the target states `(known frames, width)` of a clip, and a mask `(frames,)` of the known frames.

@@ -26,6 +26,7 @@ class EncoderTeacher:
         weight: Weight of the teacher's loss; the labels get the rest. With 1, the labels are not used.
         student_layer: The recurrent layer that predicts the states, numbered from 1 (0 is the front end); null for the
             last.
+        mean_weight: Weight, within the teacher's loss, of the mean state of each clip; the single states get the rest.
         cache: Whether the states are computed once and cached on disk, rather than at every step.
     """
 
@@ -33,6 +34,7 @@ class EncoderTeacher:
     layers: list[int] | None = None
     weight: Share = 0.5
     student_layer: int | None = None
+    mean_weight: Share = 0.0
     cache: bool = True
 
     @classmethod
@@ -56,6 +58,10 @@ class EncoderTeacher:
         if teacher.layers == []:
             raise RecipeError("training.teacher.layers is empty: list at least one layer, or set it to null.")
         check_ranges(teacher, "training.teacher")
+        if teacher.mean_weight and not teacher.cache:
+            raise RecipeError(
+                "training.teacher.mean_weight needs the states of all recordings: set training.teacher.cache to true."
+            )
         return teacher
 
 
