@@ -381,3 +381,16 @@ def test_supports_tokenizers_of_transformers(tmp_path, word_model):
     log_probs[range(6), [1, 3, 0, 3, 4, 3]] = np.log(0.996)
     assert decoder.decode(log_probs, seconds_per_frame=0.02)[0].text == "ab bb"
     assert decoder.lexicon == ("a", "ab", "bb")
+
+
+@pytest.mark.parametrize("options", [{}, {"hot_words": ["ab"]}])
+def test_never_writes_the_special_tokens_of_a_tokenizer(tmp_path, options):
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "a": 5, "b": 6}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    decoder = BeamSearchDecoder.for_tokenizer(Wav2Vec2CTCTokenizer(str(tmp_path / "vocab.json")), **options)
+    log_probs = np.log(np.full((9, 7), 0.001))
+    log_probs[range(9), [1, 5, 3, 6, 4, 5, 0, 5, 2]] = np.log(0.994)
+    best, *others = decoder.decode(log_probs, seconds_per_frame=0.02, num_best=20)
+    assert best.text == "ab aa"
+    assert len(others) > 1
+    assert not any("<" in other.text for other in others)

@@ -88,6 +88,7 @@ class BeamSearchDecoder:
         hot_word_score: Added for each hot word.
         blank: The id of the CTC blank.
         word_delimiter: The token between words. A model without it recognizes single words.
+        special: Ids of tokens that are never part of a text, such as `<s>` and `</s>`.
 
     Attributes:
         lexicon: The words that can be recognized, or None for any sequence of tokens.
@@ -114,6 +115,7 @@ class BeamSearchDecoder:
         hot_word_score: float = 5.0,
         blank: int = BLANK,
         word_delimiter: str = WORD_DELIMITER,
+        special: Iterable[int] = (),
     ) -> None:
         check_settings(
             beam_size=beam_size,
@@ -129,6 +131,7 @@ class BeamSearchDecoder:
         # A model without a delimiter gets one with zero probability.
         self._tokens = [*tokens] if word_delimiter in tokens else [*tokens, word_delimiter]
         self._delimiter = self._tokens.index(word_delimiter)
+        self._special = sorted({*special} - {blank, self._delimiter})
         letters = {token for token in tokens if len(token) == 1} - {self._tokens[blank], word_delimiter}
         hot = self._spell_hot_words(hot_words, letters)
         self.hot_words = tuple(hot.values())
@@ -197,13 +200,16 @@ class BeamSearchDecoder:
     def for_tokenizer(cls, tokenizer: Any, **options: Any) -> BeamSearchDecoder:
         """Makes a decoder for the logits of a CTC model of transformers, such as Wav2Vec2, HuBERT or WavLM.
 
+        Special tokens, such as `<s>` and `<unk>`, are never part of a text.
+
         Args:
             tokenizer: Its `Wav2Vec2CTCTokenizer`, or another tokenizer with a token for each character.
-            **options: The arguments of `BeamSearchDecoder`, except `tokens`, `blank` and `word_delimiter`.
+            **options: The arguments of `BeamSearchDecoder`, except `tokens`, `blank`, `word_delimiter` and `special`.
         """
         tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         delimiter = getattr(tokenizer, "word_delimiter_token", WORD_DELIMITER)
-        return cls(tokens, blank=tokenizer.pad_token_id, word_delimiter=delimiter, **options)
+        special = tokenizer.all_special_ids
+        return cls(tokens, blank=tokenizer.pad_token_id, word_delimiter=delimiter, special=special, **options)
 
     def _index(self, spellings: Sequence[str]) -> tuple[Trie, np.ndarray]:
         """Returns a trie of spellings, and the node at which each of them ends."""
@@ -267,6 +273,7 @@ class BeamSearchDecoder:
 
         columns = np.full((len(log_probs), len(self._tokens)), -np.inf)
         columns[:, : self._num_tokens] = log_probs
+        columns[:, self._special] = -np.inf
         last_entries, totals, entries = search(columns, self._options, self._words, self._ngrams)
         scores: dict[tuple[int, ...], float] = {}
         for entry, score in zip(last_entries.tolist(), totals.tolist(), strict=True):
