@@ -30,7 +30,7 @@ class Event:
     Attributes:
         keyword: The keyword.
         time: Seconds from the start of the stream to the end of the frame in which the keyword was detected.
-        score: Logarithm of the odds; 0 is a probability of 50 %, 4.6 a probability of 99 %.
+        score: Logarithm of the odds; 0 is a probability of 50%, 4.6 a probability of 99%.
     """
 
     keyword: str
