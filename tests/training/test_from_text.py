@@ -17,6 +17,7 @@ from hf_speech.cli import main
 from hf_speech.data.voices import ENGINES
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.training.from_text import FEW_SENTENCES, from_text_recipe, read_sentences
+from hf_speech.training.preparation import prepare
 
 SENTENCES = ["Lights on.", "lights off", "open the door", "close the door", "lights on!"]
 VOICES = ["tones:1+2+3+4+5"]
@@ -135,6 +136,20 @@ def test_init_from_provides_features_and_corpus(text: Path, beeps_run: Path, bee
     recipe = from_text_recipe(text, init_from=str(beeps_run), old_data_dir=beeps_recipe.parent, voices=VOICES)
     members = [(entry["name"], entry["weight"]) for entry in corpus_of(recipe)["corpora"]]
     assert members == [("synthetic", 1.0), ("csv", 1.0)]
+    _, report = prepare(recipe)  # The default recipe has max_batch_seconds, which weights exclude.
+    assert report.shares == {"synthetic": 0.5, "csv": 0.5}
+
+
+@pytest.mark.parametrize(("weights", "expected"), [((2, 1), (2 / 3, 1 / 3)), ((None, None), (1 / 2, 1 / 2))])
+def test_half_of_the_training_is_on_the_old_corpus(
+    text: Path, tmp_path: Path, beeps_run: Path, beeps_recipe: Path, weights: Any, expected: Any
+) -> None:
+    names = ("synthetic", "an4")
+    corpora = [{"name": name, "weight": weight} for name, weight in zip(names, weights, strict=True)]
+    (tmp_path / "mixed.yaml").write_text(yaml.safe_dump({"task": "automatic-speech-recognition", "corpus": corpora}))
+    options: dict[str, Any] = {"init_from": str(beeps_run), "old_data_dir": beeps_recipe.parent, "voices": VOICES}
+    entries = corpus_of(from_text_recipe(text, tmp_path / "mixed.yaml", **options))["corpora"]
+    assert [entry["weight"] for entry in entries] == pytest.approx([*expected, 1.0])
 
 
 def test_mixes_real_speech_with_the_sentences(text: Path, tmp_path: Path) -> None:
@@ -155,5 +170,5 @@ def test_one_sentence_error_for_invalid_text(tmp_path: Path, capsys: pytest.Capt
         main(["from-text", str(tmp_path / "none.txt")])
     assert "There is no text" in capsys.readouterr().err
     (tmp_path / "one.txt").write_text("only this\n")
-    with pytest.raises(CorpusError, match="has 1 sentences"):
+    with pytest.raises(CorpusError, match="has 1 sentence:"):
         from_text_recipe(tmp_path / "one.txt").corpus.load()

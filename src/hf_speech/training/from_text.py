@@ -104,8 +104,10 @@ def from_text_recipe(
         if old_data_dir is not None:
             old = old_corpora(own_recipe(BaseModel.open(init_from)), old_data_dir, init_from)
             new = {key: value for key, value in content["corpus"].items() if key not in SKIP_BAD_ROWS}
-            weight = sum(entry["weight"] for entry in old)
-            content["corpus"] = _mixture([*new.get("corpora", [{**new, "weight": weight}]), *old])
+            total = sum(entry["weight"] for entry in old)
+            content["corpus"] = _mixture([*_with_weights(new.get("corpora", [new]), total), *old])
+            # Corpora with weights need batches with a number of utterances (see `make_datasets`).
+            content["training"] = {**(content.get("training") or {}), "max_batch_seconds": None}
     return load_recipe(content, overrides)
 
 
@@ -205,6 +207,13 @@ def read_sentences(text: Path, count: int = SENTENCES, seed: int = 0) -> list[st
 
 def _mixture(corpora: list[dict[str, Any]]) -> dict[str, Any]:
     return {**SKIP_BAD_ROWS, "name": Mixture.name, "corpora": corpora}
+
+
+def _with_weights(corpora: list[dict[str, Any]], total: float) -> list[dict[str, Any]]:
+    """Returns entries of a mixture with their weights (by default 1), scaled so that they sum to `total`."""
+    weights = [1.0 if entry.get("weight") is None else float(entry["weight"]) for entry in corpora]
+    scale = total / (sum(weights) or 1.0)
+    return [{**entry, "weight": weight * scale} for entry, weight in zip(corpora, weights, strict=True)]
 
 
 def _sentence_options(lines: Sequence[str]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_without_espeak_the_error_says_what_to_install(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"words": ["one"]}, "has 1 words: give at least 2"),
+        ({"words": ["one"]}, "has 1 word: give at least 2"),
         ({"words": ["one", "two", "one"]}, "has duplicate words"),
         ({"words": ["one", "..."]}, "words without a letter or digit"),
         ({"sentences": ["one", "two"]}, "has 2 sentences: give at least 3"),

@@ -149,7 +149,8 @@ class Synthetic(ListedCorpus):
         texts, minimum = (self.words if self.sentences is None else self.sentences), 3 if splits_texts else 2
         kind = "words" if self.sentences is None else "sentences"
         if len(texts) < minimum:
-            raise CorpusError(f"The synthetic corpus has {len(texts)} {kind}: give at least {minimum}.")
+            found = counted(len(texts), kind.removesuffix("s"))
+            raise CorpusError(f"The synthetic corpus has {found}: give at least {minimum}.")
         if len(set(texts)) < len(texts):
             raise CorpusError(f"The synthetic corpus has duplicate {kind}: give each only once.")
         if not all(any(character.isalnum() for character in text) for text in texts):
