@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hf_speech.errors import RecipeError
 from hf_speech.training import load_recipe
 from hf_speech.training import options as training_options
 from hf_speech.training.options import TrainingOptions, computes_bfloat16
+from hf_speech.training.preparation import prepare
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -38,3 +40,21 @@ def test_rejects_an_unknown_metric_before_training() -> None:
     TrainingOptions(metric_for_best_model="eval_cer").check_metric(["wer", "cer"])
     with pytest.raises(RecipeError, match=r"no metric 'acuracy' .*did you mean 'accuracy'"):
         load_recipe("digits", ["--training.metric_for_best_model", "acuracy"])
+
+
+def test_a_model_is_not_selected_by_labels_that_are_not_learned() -> None:
+    teacher: dict[str, Any] = {"model": "openai/whisper-tiny.en", "weight": 1}
+    with pytest.raises(RecipeError, match=r"load_best_model_at_end compares metrics .*: set it to false"):
+        TrainingOptions(teacher=teacher).check_teacher()
+    last = {"teacher": teacher, "load_best_model_at_end": False}
+    with pytest.raises(RecipeError, match=r"early_stopping_patience compares metrics .*: set it to null"):
+        TrainingOptions(early_stopping_patience=2, **last).check_teacher()
+    TrainingOptions(**last).check_teacher()
+    TrainingOptions(teacher=teacher | {"weight": 0.5}).check_teacher()
+
+
+def test_the_teacher_is_checked_before_the_corpus_is_read(tones_recipe: Path) -> None:
+    teacher = "{model: openai/whisper-tiny.en, weight: 1}"
+    recipe = load_recipe(tones_recipe, ["--training.teacher", teacher, "--training.load_best_model_at_end", "true"])
+    with pytest.raises(RecipeError, match="load_best_model_at_end"):
+        prepare(recipe)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -196,12 +196,31 @@ class TrainingOptions:
         Raises:
             RecipeError: If an option needs a validation split.
         """
-        for key, disabled in (("load_best_model_at_end", False), ("early_stopping_patience", None)):
-            if getattr(self, key) != disabled:
-                raise RecipeError(
-                    f"training.{key} needs a validation split: set it to "
-                    f"{'false' if disabled is False else 'null'}, or add a validation split to the corpus."
-                )
+        for key, disabled in self._selections():
+            raise RecipeError(
+                f"training.{key} needs a validation split: set it to {disabled}, or add a validation split to the "
+                "corpus."
+            )
+
+    def check_teacher(self) -> None:
+        """Checks the options for a teacher whose states are all that is learned.
+
+        Raises:
+            RecipeError: If an option selects a model by labels that are not learned.
+        """
+        teacher = self.encoder_teacher()
+        for key, disabled in self._selections() if teacher is not None and teacher.weight == 1 else ():
+            raise RecipeError(
+                f"training.{key} compares metrics of the labels, which are not learned with training.teacher.weight 1: "
+                f"set it to {disabled}."
+            )
+
+    def _selections(self) -> Iterator[tuple[str, str]]:
+        """Yields the options that select a model by its metrics, with their values in YAML that disable them."""
+        if self.load_best_model_at_end:
+            yield "load_best_model_at_end", "false"
+        if self.early_stopping_patience is not None:
+            yield "early_stopping_patience", "null"
 
     def training_arguments(
         self, run_dir: Path, metric: str, greater_is_better: bool, validates: bool = True

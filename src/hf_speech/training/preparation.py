@@ -58,6 +58,7 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         The parts, and the report of the corpus inspection.
     """
     state = state or process_state()
+    recipe.training.check_teacher()
     base = None if recipe.warm_start.init_from is None else BaseModel.open(recipe.warm_start.init_from)
     if base is not None:
         base.check(recipe)
