@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -106,6 +107,15 @@ def test_every_metric_comes_from_an_evaluation_file(done: tuple[ExperimentFolder
     assert cells[4] == f"{100 * train['metrics']['accuracy']:.2f}"
     assert cells[5] == f"{run['num_parameters']:,}"
     assert cells[7].startswith(f"`hf-speech train published/mfcc_lstm_emotion --data_dir {CORPORA}/ravdess --training.")
+
+
+def test_shows_no_metric_of_a_model_that_learns_without_labels(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, _ = done
+    record = json.loads((folders.records / "small-plain.json").read_text())
+    item = dataclasses.replace(SMALL[0].items[0], is_labeled=False)
+    (row,) = page._rows(item, record, train=False)
+    assert row[1:4] == ["", "", ""]
+    assert row[4] == f"{record['records'][0]['evaluations']['validation']['num_parameters']:,}"
 
 
 def test_folds_give_one_metric(done: tuple[ExperimentFolders, Path]) -> None:
