@@ -117,8 +117,8 @@ def stream_graph(model: ConvGRUForCTC, features: FeatureGraph, loops: bool, name
     builder = Builder(graph, loops=loops)
     with graph.scope("features"):
         x, num_logits = _new_features(builder, features, waveform, final, config.stride)
-    builder.has_frames = num_logits > 0
-    encoded, middle, _ = _encode(builder, model, x, Masks(None, x.size(1)))
+    builder.num_new = num_logits
+    encoded, middle, _ = _encode(builder, model, x, Masks(None, num_logits * config.stride))
     encoded, middle = encoded.slice(1, 0, num_logits), None if middle is None else middle.slice(1, 0, num_logits)
     if model.lookahead is not None:
         with graph.scope("lookahead"):
@@ -150,10 +150,9 @@ def _new_features(
     filtered = samples
     if preemphasis:
         filtered = samples.slice(1, 1) - samples.slice(1, 0, -1) * preemphasis
-    length = filtered.size(1)
-    # Silence follows the end; a frame counts only if its hop is complete.
-    silence = final * (features.blocks * hop)
-    complete = graph.minimum(length + silence + (hop - features.window), length - features.lead)
+    # A frame counts if its window and its hop are complete; at the end, only its hop, since silence follows.
+    beyond_hop = max(features.window - features.lead - hop, 0)
+    complete = filtered.size(1) + (final - 1) * beyond_hop - features.lead
     num_logits = complete.clip(lowest=0) // (hop * stride)
     builder.write_state("samples", samples.slice(1, num_logits * (hop * stride)), ("batch", "kept_samples"))
     padded = graph.op("Pad", filtered, np.array([0, 0, 0, (features.blocks + stride) * hop]))

@@ -45,9 +45,7 @@ def write_deepspeech2(
     """Writes 2-D convolutions with batch norm and a clipped ReLU."""
     x = x.unsqueeze(1)
     for index, (convolution, norm) in enumerate(zip(frontend.convolutions, frontend.norms, strict=True)):
-        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_{index}", frequencies)
-        if convolution.time_stride == 2:
-            masks = masks.halve()
+        x, masks = builder.convolution(x, masks, convolution, f"convolution_{index}", frequencies)
         x = builder.batch_norm(x, norm, dimensions_after=2).clip(np.float32(0), np.float32(20))
         frequencies = (frequencies + 1) // 2
     return _flatten(x, frontend.output_size), masks
@@ -57,14 +55,14 @@ def write_residual(
     builder: Builder, frontend: ResidualFrontEnd, x: Value, masks: Masks, frequencies: int
 ) -> tuple[Value, Masks]:
     """Writes a 2-D convolution, residual blocks and a projection."""
-    x = builder.convolution(masks.apply(x.unsqueeze(1), 1, 1), frontend.stem, "convolution_stem", frequencies)
-    masks, frequencies = masks.halve(), (frequencies + 1) // 2
+    x, masks = builder.convolution(x.unsqueeze(1), masks, frontend.stem, "convolution_stem", frequencies)
+    frequencies = (frequencies + 1) // 2
     for number, block in enumerate(frontend.blocks):
         assert isinstance(block, ResidualBlock)
         skip = x
         for index, (norm, convolution) in enumerate(zip(block.norms, block.convolutions, strict=True)):
-            x = masks.apply(builder.gelu(builder.layer_norm(x, norm)), 1, 1)
-            x = builder.convolution(x, convolution, f"convolution_{number}_{index}", frequencies)
+            x = builder.gelu(builder.layer_norm(x, norm))
+            x, masks = builder.convolution(x, masks, convolution, f"convolution_{number}_{index}", frequencies)
         x = x + skip
     return builder.linear(_flatten(x, frontend.projection.in_features), frontend.projection), masks
 
@@ -79,8 +77,7 @@ def write_subsampling(
         if isinstance(convolution, SpectralStem):
             x, masks = _spectral_stem(builder, convolution, x, masks, frequencies)
         else:
-            x = builder.convolution(masks.apply(x), convolution, f"convolution_{index}")
-            masks = masks.halve() if convolution.time_stride == 2 else masks
+            x, masks = builder.convolution(x, masks, convolution, f"convolution_{index}")
         if isinstance(pointwise, nn.Linear):
             x = builder.linear(x, pointwise)
         x = builder.silu(builder.layer_norm(x, norm))
@@ -120,9 +117,8 @@ def _spectral_stem(
 ) -> tuple[Value, Masks]:
     x = x.unsqueeze(1)
     for index, convolution in enumerate(stem.convolutions):
-        x = builder.convolution(masks.apply(x, 1, 1), convolution, f"convolution_stem_{index}", frequencies)
-        x = builder.silu(x)
-        masks, frequencies = masks.halve() if convolution.time_stride == 2 else masks, (frequencies + 1) // 2
+        x, masks = builder.convolution(x, masks, convolution, f"convolution_stem_{index}", frequencies)
+        x, frequencies = builder.silu(x), (frequencies + 1) // 2
     return builder.linear(_flatten(x, stem.projection.in_features), stem.projection), masks
 
 

@@ -76,13 +76,14 @@ class Builder:
     Attributes:
         graph: The graph.
         loops: Whether to write GRUs as loops over matrix products, to be quantized.
-        has_frames: For a stream, whether the piece completes any frames, bool `(1,)`; None for whole recordings.
+        num_new: For a stream, the number of new frames of the recurrence, `(1,)`, which may be 0; None for whole
+            recordings.
         states: The states of a stream, in the order of the inputs.
     """
 
     graph: Graph
     loops: bool = False
-    has_frames: Value | None = None
+    num_new: Value | None = None
     states: list[State] = field(default_factory=list)
     _used: set[int] = field(default_factory=set)
 
@@ -107,11 +108,8 @@ class Builder:
         self.states.append(State(name, initial or shape))
         return self.graph.input(name, "float32", shape)
 
-    def write_state(self, state: str, value: Value, shape: Shape, previous: Value | None = None) -> None:
-        """Adds an output for a state; if the piece completes no frames, that is the `previous` one, if given."""
-        if previous is not None:
-            assert self.has_frames is not None
-            value = self.graph.where(self.has_frames, value, previous)
+    def write_state(self, state: str, value: Value, shape: Shape) -> None:
+        """Adds an output for a state."""
         self.graph.output(value, f"next_{state}", "float32", shape)
 
     def linear(self, x: Value, module: nn.Module) -> Value:
@@ -125,7 +123,7 @@ class Builder:
         In an int8 stream, the weight is quantized here, so that the result of a row does not depend on the other rows,
         which belong to other frames and streams. Elsewhere onnxruntime's dynamic quantization is faster.
         """
-        if self.loops and self.has_frames is not None:
+        if self.loops and self.num_new is not None:
             return self._int8_product(self.graph, x, weight)
         return x @ weight.T
 
@@ -158,37 +156,41 @@ class Builder:
         """Writes the exact GELU."""
         return x * (self.graph.op("Erf", x * float(np.sqrt(0.5))) + 1.0) * 0.5
 
-    def convolution(self, x: Value, module: nn.Module, name: str, frequencies: int = 0) -> Value:
+    def convolution(
+        self, x: Value, masks: Masks, module: nn.Module, name: str, frequencies: int = 0
+    ) -> tuple[Value, Masks]:
         """Writes a convolution over time, or over time and frequency.
 
         Args:
-            x: `(batch, frames, channels)` or `(batch, channels, frames, frequencies)`, zero on padded frames; the
-                number of frames is a multiple of the stride.
+            x: `(batch, frames, channels)` or `(batch, channels, frames, frequencies)`; the number of frames is a
+                multiple of the stride.
+            masks: The masks of the frames.
             module: The convolution.
             name: The name of its state.
             frequencies: The number of frequencies of the input of a 2-D convolution.
 
         Returns:
-            The output in the same layout; the number of frames is divided by the stride.
+            The output in the same layout, whose number of frames is divided by the stride, and its masks.
         """
         assert isinstance(module, FrameConvolution)
         inner = module.convolution
         assert isinstance(inner, nn.Conv1d | nn.Conv2d)
         assert inner.bias is not None
+        x = masks.apply(x) if isinstance(inner, nn.Conv1d) else masks.apply(x, 1, 1)
         before, after = module.left, max(inner.kernel_size[0] - module.left - module.time_stride, 0)
-        if self.has_frames is not None and before:
+        if self.num_new is not None and before:
             shape: Shape = ("batch", before, inner.in_channels)
             axis = 1
             if isinstance(inner, nn.Conv2d):
                 shape, axis = ("batch", inner.in_channels, before, frequencies), 2
-            previous = self.read_state(name, shape)
-            x = self.graph.concat(axis, previous, x)
-            self.write_state(name, x.slice(axis, -before), shape, previous)
+            x = self.graph.concat(axis, self.read_state(name, shape), x)
+            self.write_state(name, x.slice(axis, masks.num_frames, masks.num_frames + before), shape)
             before = 0
+        masks = masks.halve() if module.time_stride == 2 else masks
         if isinstance(inner, nn.Conv1d):
-            return self.convolve(x, inner, before, after)
+            return self.convolve(x, inner, before, after), masks
         across = int(inner.padding[1])
-        return self.graph.op(
+        convolved = self.graph.op(
             "Conv",
             x,
             self.array(inner.weight),
@@ -197,6 +199,7 @@ class Builder:
             pads=[before, across, after, across],
             group=inner.groups,
         )
+        return convolved, masks
 
     def convolve(self, x: Value, module: nn.Conv1d, before: int, after: int) -> Value:
         """Writes a convolution of `(batch, frames, channels)` over time, with `before` and `after` frames of zeros.
@@ -241,15 +244,18 @@ class Builder:
         kind = "GRU" if isinstance(layer.forward_rnn, nn.GRU) else "LSTM"
         size = layer.hidden_size
         weights = [[self._gates(kind, parameter, size) for parameter in rnn._flat_weights] for rnn in rnns]
-        initial = None if self.has_frames is None else self.read_state(name, (1, "batch", size))
+        initial = None if self.num_new is None else self.read_state(name, (1, "batch", size))
         if self.loops and kind == "GRU":
-            output, final = self._gru_loop(x, weights, size, lengths, initial)
+            output = self._gru_loop(x, weights, size, lengths, initial)
         else:
-            output, final = self._recurrence_node(kind, x, weights, size, lengths, initial)
-        if initial is not None:
-            self.write_state(name, final, (1, "batch", size), initial)
+            output = self._recurrence_node(kind, x, weights, size, lengths, initial)
         if len(rnns) == 1:
-            return output.squeeze(1)
+            output = output.squeeze(1)
+            if initial is not None:
+                assert self.num_new is not None
+                states = self.graph.concat(0, initial, output)
+                self.write_state(name, states.slice(0, self.num_new, self.num_new + 1), (1, "batch", size))
+            return output
         return output.transpose(0, 2, 1, 3).reshape(0, 0, 2 * size)
 
     def _recurrence_node(
@@ -260,10 +266,10 @@ class Builder:
         size: int,
         lengths: Value | None,
         initial: Value | None,
-    ) -> tuple[Value, Value]:
-        """Writes a GRU or LSTM node; returns `(frames, directions, batch, size)` and the last state."""
+    ) -> Value:
+        """Writes a GRU or LSTM node; returns `(frames, directions, batch, size)`."""
         inputs, recurrent, *biases = (np.stack(parts) for parts in zip(*weights, strict=True))
-        output, final = self.graph.ops(
+        return self.graph.op(
             kind,
             x,
             inputs,
@@ -271,12 +277,10 @@ class Builder:
             np.concatenate(biases, axis=1),
             lengths.cast("int32") if lengths is not None else "",
             initial if initial is not None else "",
-            outputs=2,
             hidden_size=size,
             direction="bidirectional" if len(weights) == 2 else "forward",
             **({"linear_before_reset": 1} if kind == "GRU" else {}),
         )
-        return output, final
 
     def _gates(self, kind: str, parameter: torch.Tensor, size: int) -> np.ndarray:
         """Returns a parameter with the gates in ONNX's order."""
@@ -285,8 +289,8 @@ class Builder:
 
     def _gru_loop(
         self, x: Value, weights: list[list[np.ndarray]], size: int, lengths: Value | None, initial: Value | None
-    ) -> tuple[Value, Value]:
-        """Writes a GRU as a loop; returns `(frames, directions, batch, size)` and the last state."""
+    ) -> Value:
+        """Writes a GRU as a loop; returns `(frames, directions, batch, size)`."""
         graph, directions = self.graph, len(weights)
         # The reset gate multiplies the recurrent bias of the new gate; all other biases are added outside of the loop.
         in_loop = np.arange(3 * size) >= 2 * size
@@ -316,11 +320,11 @@ class Builder:
         body.output(next_state, "output", "float32", (directions, "batch", size))
 
         first = graph.zeros(directions, x.size(1), size) if initial is None else initial
-        final, output = graph.ops("Scan", first, gates, new, outputs=2, body=body.body(), num_scan_inputs=2)
+        _, output = graph.ops("Scan", first, gates, new, outputs=2, body=body.body(), num_scan_inputs=2)
         if directions == 2:
             ahead, back = output.split(1, [1, 1])
             output = graph.concat(1, ahead, self._reverse(back.squeeze(1), lengths).unsqueeze(1))
-        return output, final
+        return output
 
     @staticmethod
     def _int8_product(graph: Graph, x: Value, weight: np.ndarray) -> Value:
@@ -354,7 +358,7 @@ class Masks:
 
     Args:
         lengths: The number of valid frames of each clip, `(batch,)`; None in a stream, where all frames are valid.
-        num_frames: The number of frames of the batch, `(1,)`.
+        num_frames: The number of frames of the batch, `(1,)`; in a stream, that of new frames, which may be 0.
     """
 
     def __init__(self, lengths: Value | None, num_frames: Value) -> None:
