@@ -173,7 +173,7 @@ def test_classifies_without_pytorch(exported_tones: Path, tmp_path: Path, make_t
     ("words", "message"),
     [
         (["classify", "BEEPS"], "BEEPS is a model for automatic-speech-recognition, not for audio-classification"),
-        (["transcribe", "TONES"], "TONES is a model for audio-classification, not for automatic-speech-recognition"),
+        (["transcribe", "TONES"], "not for automatic-speech-recognition: use `hf-speech classify`, or give"),
         (
             ["transcribe", "BEEPS/stream.onnx"],
             "is for streams: give model.onnx, or the folder",

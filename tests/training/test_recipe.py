@@ -198,7 +198,21 @@ def test_rejects_names_outside_the_folder_runs(name: str) -> None:
         load_recipe("fsdd", [f"--name={name}"])
 
 
-@pytest.mark.parametrize("name", ["", "x" * 300 + ".yaml", "nul\0", "."])
+def test_a_folder_is_not_a_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"is a folder, not a recipe: .* write folder --data_dir "):
+        find_recipe(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("task: audio-classification\n")
+    with pytest.raises(RecipeError, match=r"is a run folder, not a recipe: give .*recipe\.yaml"):
+        find_recipe(str(tmp_path))
+
+
+def test_a_recording_is_not_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF\x80")
+    with pytest.raises(RecipeError, match=r"a\.wav is not text .*: give a YAML file in UTF-8"):
+        load_recipe(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 300 + ".yaml", "nul\0"])
 def test_reports_recipes_with_impossible_names(name: str) -> None:
     with pytest.raises(RecipeError, match="There is no recipe"):
         load_recipe(name)

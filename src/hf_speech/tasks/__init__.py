@@ -54,7 +54,10 @@ def check_verb(task: Task, model: str, verb: str | None) -> None:
     """
     if verb not in (None, task.verb):
         names = " or ".join(other.name for other in TASKS.values() if other.verb == verb)
-        raise ModelError(f"{model} is a model for {task.name}, not for {names}: give a model for that task.")
+        raise ModelError(
+            f"{model} is a model for {task.name}, not for {names}: use `hf-speech {task.verb}`, or give a model for "
+            "that task."
+        )
 
 
 def task_of_columns(columns: Iterable[str]) -> Task | None:

@@ -99,13 +99,21 @@ def find_recipe(name: str | Path) -> Path:
     """
     known = {str(file.relative_to(recipes_dir()).with_suffix("")): file for file in recipe_files()}
     bare = str(name).removesuffix(".yaml")
+    is_folder = False
     try:
         if Path(name).is_file():
             return Path(name)
+        is_folder = bool(str(name)) and Path(name).is_dir()
     except (OSError, ValueError):  # The name is too long for a path, or contains a null byte.
         bare = bare[:MAX_SHOWN]
     if bare in known:
         return known[bare]
+    if is_folder and (Path(name) / "recipe.yaml").is_file():
+        raise RecipeError(f"{name} is a run folder, not a recipe: give {Path(name) / 'recipe.yaml'}.")
+    if is_folder:
+        raise RecipeError(
+            f"{name} is a folder, not a recipe: for recordings in subfolders by class, write folder --data_dir {name}."
+        )
     raise RecipeError(f"There is no recipe {str(name)[:MAX_SHOWN]!r}: {nearest(bare, known)}")
 
 
@@ -344,7 +352,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except ValueError as error:  # The file is not UTF-8.
-        raise RecipeError(f"The recipe {path} is not valid YAML: {_one_line(error)}") from error
+        raise RecipeError(f"The recipe {path} is not text ({_one_line(error)}): give a YAML file in UTF-8.") from error
     content = _parse_yaml(text, f"The recipe {path}")
     if not isinstance(content, dict):
         raise RecipeError(f"The recipe {path} must consist of sections ({', '.join(SECTIONS)}).")

@@ -95,6 +95,9 @@ class Manifest(UserCorpus, ListedCorpus):
                 splits[in_split].append(utterance)
                 if (excerpt := self._excerpt(row, utterance, where)) is not None:
                     excerpts[id(utterance)] = where, excerpt
+        if not any(splits.values()):
+            name = self.train_file or self.validation_file or self.test_file
+            raise CorpusError(f"{name} has no rows: give a table with a header and a row for each utterance.")
         if excerpts:
             splits = self._cut(splits, excerpts)
         return complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, self.caveats)
