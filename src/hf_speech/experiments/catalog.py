@@ -10,7 +10,7 @@ from hf_speech.experiments.published import AN4, ARABIC, FSDD, PUBLISHED, RAVDES
 from hf_speech.experiments.suite import RUNS, Experiment, Item
 
 SMALL_EMOTION = ("--model.hidden_size", "144")
-# Common Voice is its recordings cv-valid-dev.
+# A folder with two subfolders: train-clean-5 of LibriSpeech and cv-valid-dev of Common Voice.
 LISTENING = "listening"
 
 
@@ -112,10 +112,10 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]"),
-                *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.7), "--training.num_train_epochs", "12"),
+                *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.7), "--training.num_train_epochs", "10"),
                 *("--validation_fraction", "0"),
             ),
-            minutes=60,
+            minutes=45,
             folds=5,
             base="emotion-listener",
         ),
