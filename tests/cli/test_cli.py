@@ -283,3 +283,12 @@ def test_script_trains(tones_recipe: Path, tmp_path: Path) -> None:
     finished = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert (tmp_path / "run" / "evaluation" / "test.json").is_file()
+
+
+def test_label_suggests_no_training_on_an_empty_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teacher = Path(__file__).resolve().parents[2] / "pretrained" / "fsdd-digits"
+    assert run("label", str(teacher), str(tmp_path / "none.wav"), "--output", str(tmp_path / "labels.csv")) == 1
+    printed = capsys.readouterr()
+    assert "none.wav does not exist" in printed.err
+    assert "(0 recordings, 0 rejected)" in printed.out
+    assert "To train on it" not in printed.out

@@ -67,8 +67,8 @@ INCOMPLETE = r"declares \{1: 4, 2: 2\} n-grams, and it has \{1: 4, 2: 1\}"
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "declares no n-grams"),
-        ("a text\nof two lines", "declares no n-grams"),
+        ("", "is not an ARPA file: build"),
+        ("a text\nof two lines", "is not an ARPA file: build"),
         (HAND_WRITTEN[: HAND_WRITTEN.index("-0.2 to me")], INCOMPLETE),
         (HAND_WRITTEN.replace("-0.2 to me\n", ""), INCOMPLETE),
         (HAND_WRITTEN.replace("\\end\\", ""), "not a complete ARPA file"),

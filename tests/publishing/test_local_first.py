@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (lambda path: publish(path / "none", "ann/it"), r"There is no folder .*none"),
         (lambda path: publish(path, "ann/it", card=path / "none.md"), r"The card .*none\.md cannot be read"),
         (lambda path: publish(path, "ann/it", dry_run=True), r"config\.json"),
-        (lambda path: publish(path, "ann/it", replaces="older"), r"'older' is not the name of a repository"),
+        (lambda path: publish(path, "ann/it", replaces="older"), r"'older' is not .* repository: write OWNER/NAME"),
         (lambda path: publish(path, "ann/it", tag="v 1"), r"'v 1' cannot be a tag"),
         (lambda path: publish(path, "ann/it", tag="v1", create_pr=True), r"A pull request cannot be tagged"),
         (lambda path: publish_space(path / "none", "ann/it", model="ann/m"), r"none has no README\.md"),

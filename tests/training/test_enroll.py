@@ -232,6 +232,14 @@ def test_opens_the_model_once_to_choose_and_once_to_resolve_the_recipe(
     assert len(opened) == 2
 
 
+def test_names_a_missing_recording(words: tuple[str, list[Path], list[str]], tmp_path: Path) -> None:
+    word, _, options = words
+    with pytest.raises(CorpusError, match=r"There is no recording .*none: give recordings"):
+        enrollment_recipe(str(PRETRAINED / "wake-words"), word, [tmp_path / "none"], options)
+    with pytest.raises(CorpusError, match=r"Only 1 recording of 'hey': record it at least 3 times"):
+        enrollment_recipe(str(PRETRAINED / "wake-words"), word, [tmp_path / "clips" / "1.wav"], options)
+
+
 def test_needs_negatives(words: tuple[str, list[Path], list[str]]) -> None:
     with pytest.raises(RecipeError, match="--train_negatives"):
         enrollment_recipe(str(PRETRAINED / "wake-words"), *words[:2])

@@ -117,7 +117,8 @@ def label(
     for error in counts.errors:
         echo(f"error: {error}", error=True)
     echo(f"Written: {output} ({counted(counts.kept, 'recording')}, {counts.rejected:,} rejected)")
-    column = " --text_column text" if teacher.column == "text" else ""
-    echo(f"To train on it: hf-speech train RECIPE --corpus.name csv --train_file {output}{column}")
+    if counts.kept:
+        column = " --text_column text" if teacher.column == "text" else ""
+        echo(f"To train on it: hf-speech train RECIPE --corpus.name csv --train_file {output}{column}")
     if counts.errors:
         raise typer.Exit(1)

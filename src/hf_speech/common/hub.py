@@ -94,7 +94,7 @@ class Repository:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", self.name):
             raise PublishError(
-                f"'{self.name}' is not the name of a repository: give --repo_id NAME/REPO, with your login."
+                f"'{self.name}' is not the name of a repository: write OWNER/NAME, such as YOUR_LOGIN/my-model."
             )
 
     @property

@@ -139,12 +139,14 @@ class NgramModel:
                     f"{name} is not a valid ARPA file: line {number} is {line.strip()[:60]!r}. Build it again with "
                     "hf-speech build-lm."
                 ) from None
+        if not declared:
+            raise HFSpeechError(f"{name} is not an ARPA file: build a language model with hf-speech build-lm.")
         found = {n: len(each.log_probs) for n, each in enumerate(orders, start=1) if each.log_probs}
         expected = {n: count for n, count in declared.items() if max_order is None or n <= max_order}
-        if not declared or expected != {n: found.get(n, 0) for n in expected} or not (ended or max_order):
+        if expected != {n: found.get(n, 0) for n in expected} or not (ended or max_order):
             raise HFSpeechError(
-                f"{name} is not a complete ARPA file: its header declares {expected or 'no'} n-grams, and it has "
-                f"{found}. Build it again with hf-speech build-lm."
+                f"{name} is not a complete ARPA file: its header declares {expected} n-grams, and it has "
+                f"{found or 'none'}. Build it again with hf-speech build-lm."
             )
         if UNKNOWN not in ids:
             orders[0].add([str(NEVER), UNKNOWN], 1, ids)

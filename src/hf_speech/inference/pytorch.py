@@ -214,7 +214,9 @@ class LoadedStream(Stream):
 
     def __init__(self, loaded: LoadedModel) -> None:
         if not hasattr(loaded.model, "stream"):
-            raise ModelError(f"{loaded.name} cannot process a stream: it needs the whole recording.")
+            raise ModelError(
+                f"{loaded.name} cannot process a stream, but needs the whole recording: choose a causal model."
+            )
         try:
             self._stream: Any = loaded.model.stream(loaded.feature_extractor, loaded.tokenizer)
         except ValueError as error:

@@ -167,12 +167,11 @@ def _check_clips(word: str, clips: Sequence[str | Path]) -> list[Path]:
         CorpusError: If there are too few, one is missing, or the keyword is no name of a folder.
     """
     files = sound_files(clips)
-    if len(files) < MIN_CLIPS:
-        raise CorpusError(
-            f"{word!r} has only {counted(len(files), 'recording')}: record it at least {MIN_CLIPS} times."
-        )
     if missing := [path for path in files if not path.is_file()]:
-        raise CorpusError(f"There is no recording {missing[0]}.")
+        raise CorpusError(f"There is no recording {missing[0]}: give recordings, or folders of them.")
+    if len(files) < MIN_CLIPS:
+        found = counted(len(files), "recording")
+        raise CorpusError(f"Only {found} of {word!r}: record it at least {MIN_CLIPS} times.")
     if not word.strip() or Path(word).name != word:
         raise CorpusError(f"The keyword {word!r} cannot name a folder: use one without slashes.")
     return files
