@@ -203,8 +203,19 @@ def _top_indices(values: np.ndarray, number: int) -> np.ndarray:
     """Returns the indices, ascending, of the `number` highest finite values; of equal values, the first."""
     cut, ties = -math.inf, 0
     if number < len(values):
-        cut = -np.partition(-values, number - 1)[number - 1]
-        ties = number - np.sum(values > cut)
+        # Quickselect, which is as fast as `np.partition`; that one takes 4 seconds to compile.
+        rest, ties = values, number
+        while True:
+            cut = rest[len(rest) // 2]
+            higher = rest[rest > cut]
+            if ties <= len(higher):
+                rest = higher
+                continue
+            lower = rest[rest < cut]
+            if ties <= len(rest) - len(lower):
+                ties -= len(higher)
+                break
+            rest, ties = lower, ties - len(rest) + len(lower)
     indices, found = np.empty(min(number, len(values)), np.int64), 0
     for index in range(len(values)):
         if values[index] > cut or (values[index] == cut and ties > 0 and cut > -math.inf):
