@@ -100,7 +100,7 @@ def test_evaluate_leaves_out_the_same_rows_as_training(
     assert run("evaluate", str(tmp_path / "run")) == 0
     again = json.loads((tmp_path / "run" / "evaluation" / "test.json").read_text())
     assert (again["num_utterances"], again["num_skipped"]) == (19, 1)
-    assert "1 more were not measured" in capsys.readouterr().out
+    assert "1 more was not measured" in capsys.readouterr().out
 
 
 def test_evaluate_on_another_corpus(tones_run: Path, digit_folder: Path, tmp_path: Path) -> None:

@@ -132,9 +132,9 @@ def test_rejects_weights_that_do_not_fit(model_copy: Path):
 
     bias = weights["classifier.bias"].clone()
     without = {name: weight for name, weight in weights.items() if name != "classifier.bias"}
-    assert "lack 1 of its parameters (such as classifier.bias)" in saved(without)
-    assert "hold 1 parameters that it does not have (such as other.bias)" in saved({**weights, "other.bias": bias})
-    assert "have 1 parameters of another size (such as classifier.bias)" in saved(
+    assert "lack 1 parameter that it has (such as classifier.bias)" in saved(without)
+    assert "hold 1 parameter that it does not have (such as other.bias)" in saved({**weights, "other.bias": bias})
+    assert "have 1 parameter of another size (such as classifier.bias)" in saved(
         {**without, "classifier.bias": torch.zeros(7)}
     )
 

@@ -25,6 +25,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedConfig, Pre
 from transformers.utils import logging
 
 import hf_speech.models  # noqa: F401 - registers the model families with the Auto classes
+from hf_speech.common.text import counted
 from hf_speech.errors import ModelError
 from hf_speech.inference.declarations import check_declarations, check_finite, check_size
 from hf_speech.inference.pytorch import LoadedModel, find_model_file, local_or_hub
@@ -144,14 +145,15 @@ def _check_weights(report: dict[str, Any], name: str) -> None:
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     mismatched = sorted(key for key, *_ in report["mismatched_keys"])
     for keys, problem in (
-        (missing, "lack {} of its parameters"),
-        (unexpected, "hold {} parameters that it does not have"),
-        (mismatched, "have {} parameters of another size"),
+        (missing, "lack {} that it has"),
+        (unexpected, "hold {} that it does not have"),
+        (mismatched, "have {} of another size"),
     ):
         if keys:
+            found = problem.format(counted(len(keys), "parameter"))
             raise ModelError(
-                f"The weights of {name} do not fit its configuration: they {problem.format(len(keys))} (such as "
-                f"{keys[0]}), so save model and configuration together again."
+                f"The weights of {name} do not fit its configuration: they {found} (such as {keys[0]}), so save model "
+                "and configuration together again."
             )
 
 
