@@ -98,8 +98,9 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", f"[{{name: crema_d, weight: 1}}, {{name: ravdess, weight: 0, {SIX_CLASSES}}}]"),
-                *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.7), "--training.num_train_epochs", "14"),
-                *("--validation_fraction", "0"),
+                *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.8), "--training.num_train_epochs", "14"),
+                *("--training.learning_rate", "2e-3", "--model.dropout", "0.1"),
+                *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1", "--validation_fraction", "0"),
             ),
             minutes=50,
             folds=5,
