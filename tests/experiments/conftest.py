@@ -129,6 +129,11 @@ def write_wake_words(root: Path) -> None:
         write(root / "audio" / word / f"{take}.wav", seed, 0.6)
 
 
+def write_listening(root: Path) -> None:
+    for seed, (folder, take) in enumerate(itertools.product(("librispeech", "common_voice"), range(4))):
+        write(root / folder / f"{take}.flac", seed, 1.5)
+
+
 def write_noise(root: Path) -> None:
     for part in ("train", "validation", "test"):
         write(root / part / "hum.wav", len(part), 2.0)
@@ -148,6 +153,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "speechocean762": write_speechocean,
     "pieces": write_pieces,
     "wake-word-benchmark": write_wake_words,
+    "listening": write_listening,
     "noise": write_noise,
 }
 

@@ -68,7 +68,7 @@ def test_names_of_classes_do_not_overlap(count: int, tmp_path: Path, drawn: list
     assert apart(axes, "y")
     assert apart(axes, "x")
     subtitle = " ".join(text.get_text() for text in axes.texts).replace("\n", " ")
-    assert f"of {count:,} classes" in subtitle
+    assert f"of {count:,} class{'' if count == 1 else 'es'}" in subtitle
     assert (f"showing the {MAX_BARS} largest" in subtitle) == (count > MAX_BARS)
 
 

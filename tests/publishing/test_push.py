@@ -221,7 +221,7 @@ def test_rejects_a_read_only_login(hub: HubServer, client: Client, folder: Path)
 
 
 def test_checks_names_and_offline_mode(client: Client, folder: Path) -> None:
-    assert "give --repo_id NAME/REPO" in refused(client, folder, "nameless")
+    assert "write OWNER/NAME" in refused(client, folder, "nameless")
     source = "import huggingface_hub.constants as c; c.HF_HUB_OFFLINE = True"
     client.run(source)
     try:
