@@ -90,8 +90,9 @@ def _rows(item: Item, record: dict[str, Any] | None, train: bool) -> list[list[s
     runs = [RunRecord.from_dict(content) for content in record["records"]]
     corpora = runs[0].evaluations[item.split].get("per_corpus") or {}
     if len(corpora) > 1:
+        description = _with_notes(item.description, notes)
         return [
-            _row(item, f"{item.description}, {corpus}", [run.for_corpus(item.split, corpus) for run in runs], train)
+            _row(item, f"{description}, {corpus}", [run.for_corpus(item.split, corpus) for run in runs], train)
             for corpus in corpora
         ]
     rows = [_row(item, _with_notes(item.description, notes), runs, train)]
