@@ -20,6 +20,12 @@ def taught_by_whisper(weight: float, mean_weight: float) -> tuple[str, str]:
     return "--training.teacher", f"{{model: CORPORA/whisper-tiny.en, {options}}}"
 
 
+LESS_REGULARIZED = (
+    *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.8), "--training.learning_rate", "2e-3", "--model.dropout", "0.1"),
+    *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1"),
+)
+
+
 def listener(name: str, description: str, mean_weight: float, epochs: int, base: str = "") -> Item:
     """Returns a training on the states of Whisper alone, without labels."""
     return Item(
@@ -99,9 +105,7 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", f"[{{name: crema_d, weight: 1}}, {{name: ravdess, weight: 0, {SIX_CLASSES}}}]"),
-                *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.8), "--training.num_train_epochs", "14"),
-                *("--training.learning_rate", "2e-3", "--model.dropout", "0.1"),
-                *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1", "--validation_fraction", "0"),
+                *(*LESS_REGULARIZED, "--training.num_train_epochs", "14", "--validation_fraction", "0"),
             ),
             minutes=50,
             folds=5,
@@ -115,8 +119,7 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]"),
-                *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.7), "--training.num_train_epochs", "10"),
-                *("--validation_fraction", "0"),
+                *(*LESS_REGULARIZED, "--training.num_train_epochs", "14", "--validation_fraction", "0"),
             ),
             minutes=45,
             folds=5,
