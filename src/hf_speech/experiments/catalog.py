@@ -20,9 +20,14 @@ def taught_by_whisper(weight: float, mean_weight: float) -> tuple[str, str]:
     return "--training.teacher", f"{{model: CORPORA/whisper-tiny.en, {options}}}"
 
 
+DISTILLED = (
+    *(*SMALL_EMOTION, *taught_by_whisper(0.4, 0.7), "--training.num_train_epochs", "25"),
+    *("--validation_fraction", "0"),
+)
 LESS_REGULARIZED = (
     *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.8), "--training.learning_rate", "2e-3", "--model.dropout", "0.1"),
-    *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1"),
+    *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1", "--training.num_train_epochs", "14"),
+    *("--validation_fraction", "0"),
 )
 
 
@@ -73,10 +78,7 @@ TWO_CORPORA = Experiment(
             "RAVDESS alone, eight classes, five folds by actor",
             "emotion",
             RAVDESS,
-            (
-                *(*SMALL_EMOTION, *taught_by_whisper(0.4, 0.7), "--training.num_train_epochs", "25"),
-                *("--validation_fraction", "0"),
-            ),
+            DISTILLED,
             minutes=18,
             folds=5,
             note="The settings were chosen on 6 of these 24 actors: 5, 6, 11, 12, 17 and 18.",
@@ -90,8 +92,7 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", f"[{{name: ravdess, weight: 1, {SIX_CLASSES}}}, {{name: crema_d, weight: 0}}]"),
-                *(*SMALL_EMOTION, *taught_by_whisper(0.4, 0.7), "--training.num_train_epochs", "25"),
-                *("--validation_fraction", "0"),
+                *DISTILLED,
             ),
             minutes=15,
             folds=5,
@@ -105,7 +106,7 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", f"[{{name: crema_d, weight: 1}}, {{name: ravdess, weight: 0, {SIX_CLASSES}}}]"),
-                *(*LESS_REGULARIZED, "--training.num_train_epochs", "14", "--validation_fraction", "0"),
+                *LESS_REGULARIZED,
             ),
             minutes=50,
             folds=5,
@@ -119,7 +120,7 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]"),
-                *(*LESS_REGULARIZED, "--training.num_train_epochs", "14", "--validation_fraction", "0"),
+                *LESS_REGULARIZED,
             ),
             minutes=45,
             folds=5,

@@ -158,7 +158,7 @@ class CachedStates:
         try:
             with locked(folder):
                 folder.mkdir(exist_ok=True)
-                known = set(_read_index(folder, teacher.width)["recording"].tolist())
+                known = set(_open_index(folder, teacher.width)["recording"].tolist())
                 # Each recording once, even if the split contains it more often.
                 rows = {key: row for row, key in enumerate(keys) if key not in known}
                 if rows:
@@ -173,7 +173,7 @@ class CachedStates:
                         flush=True,
                     )
                     _append(teacher, {key: audio[row] for key, row in rows.items()}, folder)
-                index = _read_index(folder, teacher.width)
+                index = _open_index(folder, teacher.width)
         except OSError as error:
             if not disk_is_full(error, folder.parent):
                 raise
@@ -182,10 +182,10 @@ class CachedStates:
                 f"{folder.parent} is full: set HF_SPEECH_CACHE to another disk, choose fewer layers, or set "
                 "training.teacher.cache to false."
             ) from error
-        ends = np.cumsum(index["length"])
         places = {key: place for place, key in enumerate(index["recording"].tolist())}
-        self._ends = ends[[places[key] for key in keys]]
-        self._lengths = index["length"][[places[key] for key in keys]]
+        order = [places[key] for key in keys]
+        self._ends, self._lengths = np.cumsum(index["length"])[order], index["length"][order]
+        # Another training may already be appending to the file.
         shape = int(index["length"].sum()), teacher.width
         self.states = np.memmap(folder / STATES_FILE, np.float16, "r", shape=shape)
 
@@ -194,8 +194,8 @@ class CachedStates:
         return self.states[self._ends[row] - self._lengths[row] : self._ends[row]]
 
 
-def _read_index(folder: Path, width: int) -> np.ndarray:
-    """Returns the digest and number of states of each recording in the file, whose incomplete end is removed."""
+def _open_index(folder: Path, width: int) -> np.ndarray:
+    """Removes an incomplete end of the files, and returns the digest and number of states of each recording in them."""
     states, index = folder / STATES_FILE, folder / INDEX_FILE
     states.touch()
     index.touch()
