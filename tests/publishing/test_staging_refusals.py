@@ -98,8 +98,8 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
         r"test\.csv, line 2, names /data",
     ),
     "link out of the folder": (link("curves.png", "/etc/hostname"), r"curves\.png is a link that leaves"),
-    "folder linked from elsewhere": (link("more", "/etc"), "more is a link that leaves"),
-    "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a broken link"),
+    "folder linked from elsewhere": (link("more", "/etc"), "more is a link to a folder"),
+    "link to nothing": (link("curves.png", "nothing"), r"curves\.png is a broken or circular link"),
     "empty license": (plant_text("LICENSE", ""), "LICENSE is empty"),
     # code
     "import of this package": (

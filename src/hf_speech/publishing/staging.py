@@ -184,9 +184,9 @@ def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list
     left_out: list[str] = []
     for path in _files(run_dir):
         name = path.relative_to(run_dir).as_posix()
-        if path.is_symlink():
-            _check_link(path, name, run_dir)
         check_regular(path, name)
+        if not path.resolve().is_relative_to(run_dir.resolve()):
+            raise PublishError(f"{name} is a link that leaves {run_dir}: replace it by the file itself, or remove it.")
         if name in (CARD, licenses.FILE):  # `_add_model_card` and `_add_card` handle these.
             continue
         inner = name if kind == "model" else name.rpartition("/")[2]
@@ -197,18 +197,6 @@ def _select(run_dir: Path, kind: Kind, code: list[str]) -> tuple[list[str], list
         executables.check_beside(path, name, run_dir)
         left_out.append(name)
     return allowed, left_out
-
-
-def _check_link(path: Path, name: str, run_dir: Path) -> None:
-    """Rejects broken, circular and directory links, and links that leave the folder."""
-    try:
-        target = path.resolve()
-    except (OSError, RuntimeError) as error:
-        raise PublishError(f"{name} is a broken or circular link: remove it.") from error
-    if not target.is_relative_to(run_dir.resolve()):
-        raise PublishError(f"{name} is a link that leaves {run_dir}: replace it by the file itself, or remove it.")
-    if not path.is_file():
-        raise PublishError(f"{name} is a broken link or a link to a folder: remove it.")
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.structure import check_regular
 from hf_speech.publishing.checks.upload import Upload
 
 PICKLE_SUFFIXES = frozenset(
@@ -69,7 +68,6 @@ def check(upload: Upload) -> None:
 
 def check_beside(path: Path, name: str, folder: Path) -> None:
     """Rejects an unpublished program or pickle in the source folder, which another upload tool would include."""
-    check_regular(path, name)
     if (danger := detect_executable(path)) is not None:
         raise PublishError(
             f"{name} is {danger}, which can run any code when it is opened: delete it, or move it out of {folder}."
