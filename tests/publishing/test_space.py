@@ -15,7 +15,7 @@ from hub_server.faults import Fault
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.structure import read_metadata
-from hf_speech.publishing.space import add_examples, parse_variables, secret_values, with_model
+from hf_speech.publishing.space import find_examples, parse_variables, secret_values, with_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = """---
@@ -193,14 +193,11 @@ def test_the_space_links_its_model(hub: HubServer, client: Client, model: str, t
 
 
 def test_limits_examples(tmp_path: Path) -> None:
-    (tmp_path / "space" / "examples").mkdir(parents=True)
-    (tmp_path / "none").mkdir()
     with pytest.raises(PublishError, match="has 0 recordings"):
-        add_examples(tmp_path / "space", tmp_path / "none")
-    (tmp_path / "none" / "a.wav").write_bytes(bytes(2**20 + 1))
+        find_examples(tmp_path)
+    (tmp_path / "a.wav").write_bytes(bytes(2**20 + 1))
     with pytest.raises(PublishError, match="larger than 1 MB"):
-        add_examples(tmp_path / "space", tmp_path / "none")
-    assert (tmp_path / "space" / "examples").is_dir()
+        find_examples(tmp_path)
 
 
 def test_suggests_alternatives_for_free_accounts(

@@ -144,6 +144,11 @@ class Repository:
                 return None
         return Path(file).read_bytes()
 
+    def read_card(self, state: State | None) -> str | None:
+        """Returns the text of README.md; None if there is no repository or no such file."""
+        content = None if state is None else self.read("README.md", state)
+        return None if content is None else content.decode("utf-8", errors="replace")
+
     @contextmanager
     def readable_errors(self, revision: str | None = None) -> Iterator[None]:
         """Converts huggingface_hub errors in the block to a `PublishError` with one sentence and a remedy."""

@@ -27,14 +27,7 @@ from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.templates import find_template, render_template, unmarked
 from hf_speech.publishing.checks.licenses import check_name
 from hf_speech.publishing.checks.structure import read_metadata
-from hf_speech.publishing.delivery import (
-    PublishOptions,
-    PublishResult,
-    check_options,
-    deliver,
-    published_card,
-    published_state,
-)
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, check_options, deliver, published_state
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.rows import WrittenCorpus, fingerprints_of, write_parquet
 from hf_speech.publishing.staging import stage
@@ -89,7 +82,7 @@ def publish_corpus(
             languages=languages,
             title=title,
             revision=publish_options.get("tag"),
-            previous=published_card(repository, state),
+            previous=repository.read_card(state),
         )
         sums = json.dumps(written.fingerprints, indent=2).encode() + b"\n"
         staged = stage(

@@ -159,9 +159,3 @@ def published_state(repository: Repository, **options: Unpack[PublishOptions]) -
             raise
         options.get("notify", print)(f"The current state on the Hub is unknown ({str(error).rstrip('.')}).")
         return None
-
-
-def published_card(repository: Repository, state: State | None) -> str | None:
-    """Reads the card on the Hub; returns None if there is none."""
-    content = None if state is None else repository.read("README.md", state)
-    return None if content is None else content.decode("utf-8", errors="replace")

@@ -13,14 +13,7 @@ from hf_speech.common.hub import Repository
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.secrets import without_secrets
 from hf_speech.publishing.checks.structure import read_mapping, read_metadata
-from hf_speech.publishing.delivery import (
-    PublishOptions,
-    PublishResult,
-    check_options,
-    deliver,
-    published_card,
-    published_state,
-)
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, check_options, deliver, published_state
 from hf_speech.publishing.hub.probes import PROBE_FILE, keep_if_same, make_probes
 from hf_speech.publishing.hub.verify import verify_model
 from hf_speech.publishing.staging import check_folder, read_card, stage
@@ -68,7 +61,7 @@ def publish(
             custom_code=custom_code,
             card=own_card,
             revision=options.get("tag"),
-            previous=published_card(repository, state),
+            previous=repository.read_card(state),
             license=license,
             dataset_metadata=_dataset_metadata(run_dir, options.get("notify", print)),
             extra={PROBE_FILE: keep_if_same(probes, published_probes, scratch)},
@@ -99,8 +92,7 @@ def _dataset_metadata(run_dir: Path, notify: Callable[[str], None]) -> dict[str,
         return {}
     try:
         repository = Repository(name, "dataset")
-        card = published_card(repository, repository.fetch_state())
-        return read_metadata(card or "")
+        return read_metadata(repository.read_card(repository.fetch_state()) or "")
     except PublishError as error:
         notify(
             f"The card of the dataset {name} cannot be read ({str(error).rstrip('.')}), so the model card says less "

@@ -22,21 +22,14 @@ from typing import Any, Unpack
 
 from huggingface_hub import HfApi, RepoCard, get_token
 
-from hf_speech.common.hub import Repository
+from hf_speech.common.hub import Repository, State
 from hf_speech.common.text import escape_markdown
 from hf_speech.errors import PublishError
 from hf_speech.publishing.assembly import assemble_space, shares_common_files
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import CARD
-from hf_speech.publishing.delivery import (
-    PublishOptions,
-    PublishResult,
-    check_options,
-    deliver,
-    published_card,
-    published_state,
-)
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, check_options, deliver, published_state
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
 from hf_speech.publishing.staging import stage
 
@@ -83,11 +76,10 @@ def publish_space(
     """
     repository = Repository(repo_id, "space")
     values = secret_values(secrets)
-    if examples is not None:
-        find_examples(examples)
+    sounds = [] if examples is None else find_examples(examples)
     read_readme(folder)
     check_options(**publish_options)
-    settings = _settings(model, variables or {}, values, **publish_options)
+    settings, model_card = _select_model(model, variables or {}, values, **publish_options)
     proposed = publish_options.get("create_pr", False)
 
     def check(snapshot: RemoteSnapshot) -> Verification:
@@ -98,10 +90,10 @@ def publish_space(
         if shares_common_files(folder):
             title = title or name.rpartition("/")[2]
             settings = {"TITLE": title, **settings}
-        card = with_model(folder, name, title, _tags(Repository(name), **publish_options) if title else ())
+        card = with_model(folder, name, title, space_tags(read_metadata(model_card)) if title else ())
         folder = assemble_space(folder, Path(temporary) / folder.resolve().name)
-        if examples is not None:
-            add_examples(folder, examples)
+        if sounds:
+            add_examples(folder, sounds)
         if hardware == ZERO_GPU:
             card = fit_zero_gpu(folder, card)
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=card)
@@ -175,13 +167,8 @@ def with_model(folder: Path, model: str, title: str | None = None, tags: Iterabl
     return str(card)
 
 
-def add_examples(folder: Path, examples: Path) -> None:
-    """Replaces the examples of a Space by other recordings.
-
-    Raises:
-        PublishError: See `find_examples`.
-    """
-    sounds = find_examples(examples)
+def add_examples(folder: Path, sounds: Iterable[Path]) -> None:
+    """Replaces the examples of a Space by other recordings."""
     for name in ("examples", "sentences"):
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "model_examples").mkdir(exist_ok=True)
@@ -236,11 +223,6 @@ def find_examples(examples: Path) -> list[Path]:
     return sounds
 
 
-def _tags(repository: Repository, **publish_options: Unpack[PublishOptions]) -> list[str]:
-    """Returns the tags of the Space of a model."""
-    return space_tags(read_metadata(published_card(repository, published_state(repository, **publish_options)) or ""))
-
-
 def space_tags(metadata: Mapping[str, Any]) -> list[str]:
     """Returns the task and the tags in the metadata of a model's card, as tags of its Space."""
     return [str(tag) for tag in [metadata.get("pipeline_tag"), *(metadata.get("tags") or [])] if tag]
@@ -286,10 +268,22 @@ def verify_space(
     return Verification(snapshot.repository, snapshot.state.commit, tuple(found), tuple(differences))
 
 
-def _settings(
+def find_model(repository: Repository, revision: str) -> State:
+    """Returns the state of a model at a revision, or on the main branch if `revision` is empty.
+
+    Raises:
+        PublishError: If there is no such model.
+    """
+    state = repository.fetch_state(revision or None)
+    if state is None:
+        raise PublishError(f"There is no model {repository.name} that this login can access: publish it first.")
+    return state
+
+
+def _select_model(
     model: str, variables: Mapping[str, str], secrets: Mapping[str, str], **publish_options: Unpack[PublishOptions]
-) -> dict[str, str]:
-    """Returns the variables of the Space, with the model pinned to a commit."""
+) -> tuple[dict[str, str], str]:
+    """Returns the variables of the Space, with the model pinned to a commit, and the model's card."""
     for name in variables:
         if not _NAME.fullmatch(name):
             raise PublishError(f"'{name}' cannot be the name of a variable: write --variable NAME=VALUE.")
@@ -299,10 +293,17 @@ def _settings(
     repository = Repository(name)
     if publish_options.get("dry_run"):
         state = published_state(repository, **publish_options)
-        return {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
-    state = repository.fetch_state(revision or None)
-    if state is None:
-        raise PublishError(f"There is no model {name} that this login can access: publish it first.")
+    else:
+        state = find_model(repository, revision)
+        _check_token(name, state, secrets, **publish_options)
+    settings = {"MODEL_ID": name, "MODEL_REVISION": state.commit if state else revision or "unknown", **variables}
+    return settings, repository.read_card(state) or ""
+
+
+def _check_token(
+    name: str, state: State, secrets: Mapping[str, str], **publish_options: Unpack[PublishOptions]
+) -> None:
+    """Rejects a private model without a token for the Space, and warns of a token that can write."""
     if state.private and "HF_TOKEN" not in secrets:
         raise PublishError(
             f"{name} is private, so the Space could not load it: set READ_TOKEN to a token that can read it and pass "
@@ -312,7 +313,6 @@ def _settings(
         publish_options.get("notify", print)(
             "The Space gets the token that you publish with: a token that can only read is safer."
         )
-    return {"MODEL_ID": name, "MODEL_REVISION": state.commit, **variables}
 
 
 def _wait_for_build(repository: Repository, wait: float) -> str:

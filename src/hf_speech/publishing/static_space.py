@@ -22,10 +22,10 @@ from hf_speech.errors import PublishError
 from hf_speech.inference import load_model
 from hf_speech.publishing.checks.spaces import check_space
 from hf_speech.publishing.checks.structure import read_metadata
-from hf_speech.publishing.delivery import PublishOptions, PublishResult, check_options, deliver, published_card
+from hf_speech.publishing.delivery import PublishOptions, PublishResult, check_options, deliver
 from hf_speech.publishing.hub.probes import PROBE_FILE, Probes
 from hf_speech.publishing.hub.verify import RemoteSnapshot, Verification
-from hf_speech.publishing.space import find_examples, space_tags, verify_space, with_model
+from hf_speech.publishing.space import find_examples, find_model, space_tags, verify_space, with_model
 from hf_speech.publishing.staging import stage
 from hf_speech.publishing.web_page import MODEL, MODULE, build_page, describe_sizes, served
 
@@ -73,12 +73,9 @@ def publish_static_space(
     """
     name, _, revision = model.partition("@")
     space, repository = Repository(repo_id, "space"), Repository(name)
-    if examples is not None:
-        find_examples(examples)
+    sounds = None if examples is None else find_examples(examples)
     check_options(**publish_options)
-    state = repository.fetch_state(revision or None)
-    if state is None:
-        raise PublishError(f"There is no model {name} that this login can access: publish it first.")
+    state = find_model(repository, revision)
     if state.private and publish_options.get("public"):
         raise PublishError(
             f"{name} is private, but a public static Space gives its weights to every visitor: make the model public, "
@@ -86,9 +83,9 @@ def publish_static_space(
         )
     loaded = load_model(name, device="cpu", revision=state.commit)
     with tempfile.TemporaryDirectory(prefix="hf-speech-publish-") as temporary:
-        folder = build_page(loaded, Path(temporary) / "space", title=title, examples=examples)
+        folder = build_page(loaded, Path(temporary) / "space", title=title, examples=sounds)
         publish_options.get("notify", print)(describe_sizes(folder))
-        metadata = read_metadata(published_card(repository, state) or "")
+        metadata = read_metadata(repository.read_card(state) or "")
         card = RepoCard(with_model(folder, name, title or name.rpartition("/")[2], space_tags(metadata)))
         card.data.license = metadata.get("license") or card.data.license
         staged = stage(folder, Path(temporary) / "staged", repo_id=repo_id, kind="space", card=str(card))

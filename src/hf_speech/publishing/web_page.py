@@ -31,7 +31,6 @@ from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
 from hf_speech.publishing.card.corpora import corpus_facts
 from hf_speech.publishing.card.templates import corpus_domain
-from hf_speech.publishing.space import find_examples
 from hf_speech.publishing.web_runtime import FOLDER, runtime_folder, web_dir
 
 # Files that are rendered as templates.
@@ -39,15 +38,16 @@ TEMPLATES = ("index.html", "site.webmanifest", "version.js")
 MODULE, MODEL, EXAMPLES = "hf-speech", "model", "examples"
 
 
-def build_page(loaded: LoadedModel, folder: Path, *, title: str | None = None, examples: Path | None = None) -> Path:
+def build_page(
+    loaded: LoadedModel, folder: Path, *, title: str | None = None, examples: Sequence[Path] | None = None
+) -> Path:
     """Writes the page of a model.
 
     Args:
         loaded: The model, on the CPU.
         folder: The folder to write to, which must not exist.
         title: The title of the page; by default the model's name.
-        examples: A folder of short recordings, named after their content; by default those in `spaces/` that suit the
-            model.
+        examples: Short recordings, named after their content; by default those in `spaces/` that suit the model.
 
     Returns:
         `folder`.
@@ -168,18 +168,15 @@ def _corpus_section(recipe: Path | None) -> dict[str, Any]:
     return {}
 
 
-def _copy_examples(loaded: LoadedModel, examples: Path | None, target: Path) -> dict[str, str]:
+def _copy_examples(loaded: LoadedModel, examples: Sequence[Path] | None, target: Path) -> dict[str, str]:
     """Copies examples under names that need no escapes in a URL; returns these names by the examples' labels."""
     target.mkdir()
-    if examples is not None:
-        found = find_examples(examples)
-    elif loaded.task.space:
+    if examples is None:
         recognizer = loaded if loaded.task.verb == "transcribe" else None
-        found = choose_examples(spaces_dir() / loaded.task.space, loaded.labels, recognizer)
-    else:
-        return {}
-    names = {path.stem: f"{index}{path.suffix.lower()}" for index, path in enumerate(found)}
-    for path in found:
+        space = spaces_dir() / loaded.task.space if loaded.task.space else None
+        examples = [] if space is None else choose_examples(space, loaded.labels, recognizer)
+    names = {path.stem: f"{index}{path.suffix.lower()}" for index, path in enumerate(examples)}
+    for path in examples:
         shutil.copyfile(path, target / names[path.stem])
     return names
 
