@@ -19,7 +19,8 @@ from transformers.utils import logging
 import zero_gpu
 from hf_speech.decoding import Word
 from hf_speech.errors import HFSpeechError
-from hf_speech.inference.decoders import BeamOptions, Decoder, beam_decoder, find_language_model
+from hf_speech.inference.beam_options import BeamOptions, find_language_model
+from hf_speech.inference.decoders import Decoder, beam_decoder
 from hf_speech.inference.recordings import Recording, fit_extractor
 from hf_speech.inference.transcription import transcribe_files
 from sound import SoundError, is_silent

@@ -383,6 +383,3 @@ def run_server(model: str, *, revision: str | None, host: str, port: int, proces
     uvicorn.run(
         "hf_speech.serve:app_of_process", factory=True, workers=processes, host=host, port=port, log_level="warning"
     )
-
-
-__all__ = ["MAX_HOURS", "MAX_MEGABYTES", "MAX_WAITING", "BusyError", "Service", "create_app", "listen", "run_server"]

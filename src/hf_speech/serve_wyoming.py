@@ -102,6 +102,3 @@ def run_wyoming(model: str, *, revision: str | None, host: str, port: int, langu
     listen(host, port).close()  # The server would report an unusable address too late.
     echo(f"Serving at tcp://{host}:{port}")
     asyncio.run(AsyncServer.from_uri(f"tcp://{host}:{port}").run(handler))
-
-
-__all__ = ["Handler", "describe", "run_wyoming"]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import PreTrainedConfig
 
-from hf_speech.evaluation.provenance import git_commit, machine, split_fingerprint, weights_revision
+from hf_speech.common.fingerprint import weights_revision
+from hf_speech.evaluation.provenance import git_commit, machine, split_fingerprint
 
 
 def git(folder: Path, *arguments: str) -> str:

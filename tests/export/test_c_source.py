@@ -17,7 +17,7 @@ from hf_speech.data import read_audio
 from hf_speech.errors import ModelError
 from hf_speech.export.c_source import export_c
 from hf_speech.inference import Detector, DetectorOptions, load_model
-from hf_speech.inference.loading import LoadedModel
+from hf_speech.inference.pytorch import LoadedModel
 from hf_speech.models import ConvGRUConfig, ConvGRUForKeywordSpotting, SpeechFeatureExtractor
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"

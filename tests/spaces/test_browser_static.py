@@ -20,7 +20,8 @@ from exported_models import sound as synthesize
 
 from hf_speech.errors import PublishError
 from hf_speech.inference import Detector, classify_files, load_model, transcribe_files
-from hf_speech.inference.decoders import BeamOptions, beam_decoder, find_language_model
+from hf_speech.inference.beam_options import BeamOptions, find_language_model
+from hf_speech.inference.decoders import beam_decoder
 from hf_speech.models.streaming_transcriber import StreamingTranscriber
 from hf_speech.publishing import web_page
 from hf_speech.publishing.hub.probes import make_probes

@@ -17,8 +17,8 @@ from hf_speech.decoding.estimation import build_arpa
 from hf_speech.export.exporting import export_model
 from hf_speech.export.packed_ngrams import FILE, STEPS, pack_language_model
 from hf_speech.inference import load_model, transcribe_files
-from hf_speech.inference.beam_options import BeamOptions
-from hf_speech.inference.decoders import beam_decoder, find_language_model, load_lexicon, make_search
+from hf_speech.inference.beam_options import BeamOptions, find_language_model
+from hf_speech.inference.decoders import beam_decoder, load_lexicon, make_search
 from hf_speech.inference.recognizer import Recognizer, log_softmax
 from hf_speech.publishing.web_page import served
 

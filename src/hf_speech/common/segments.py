@@ -161,14 +161,3 @@ def overlap(first: Iterable[Segment], second: Iterable[Segment]) -> float:
         else:
             j += 1
     return seconds
-
-
-__all__ = [
-    "Segment",
-    "SegmentDecoder",
-    "SegmentOptions",
-    "find_segments",
-    "format_segments",
-    "overlap",
-    "parse_segments",
-]

@@ -114,6 +114,3 @@ def _long_enough(samples: np.ndarray, sampling_rate: int) -> np.ndarray:
 def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
     """Cuts or pads samples to a length, since resampling back and forth may change it by one."""
     return np.pad(samples[:length], (0, max(length - len(samples), 0)))
-
-
-__all__ = ["OPUS_BITRATES", "opus", "reverberate", "simulate_room", "telephone"]

@@ -232,6 +232,3 @@ class _Parser:
 
 def _join(words: Iterator[str] | tuple[str, ...]) -> str:
     return " ".join(" ".join(words).split())
-
-
-__all__ = ["MAX_REPEATS", "SUFFIXES", "Grammar"]

@@ -67,6 +67,3 @@ def _occurrences(values: np.ndarray) -> np.ndarray:
     counts = np.empty(len(values), dtype=int)
     counts[order] = np.arange(len(values)) - starts
     return counts
-
-
-__all__ = ["ShareDraw"]

@@ -165,6 +165,3 @@ class KeywordDecoder:
             events.append(Event(self.keywords[keyword], round(time, 3), float(scores[frame, keyword])))
         self._frames += len(logits)
         return events
-
-
-__all__ = ["Event", "KeywordDecoder", "KeywordScores", "find_events", "find_peaks", "frame_probabilities"]

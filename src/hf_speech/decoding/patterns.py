@@ -184,6 +184,3 @@ def load_patterns(path: Path) -> dict[str, list[Pattern]]:
         if not patterns or any(not own.symbols or len(own.weights) != len(own.symbols) + 1 for own in patterns):
             raise ModelError(f"{path} has a damaged pattern of {keyword!r}: enroll the keyword again.")
     return keywords
-
-
-__all__ = ["PATTERNS", "Pattern", "PatternPaths", "PatternScores", "load_patterns", "save_patterns"]

@@ -182,6 +182,3 @@ def _format_lines(table: dict[str, dict[str, Any]], hours: float) -> list[str]:
         "95th percentile (ms)",
     ]
     return ["", f"At the thresholds of the detector, over {hours:.1f} h of negatives:", format_text(head, rows)]
-
-
-__all__ = ["detection_rates", "detector_details", "poisson_interval"]

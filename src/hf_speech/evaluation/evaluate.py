@@ -27,9 +27,10 @@ from hf_speech.errors import CorpusError
 from hf_speech.evaluation.intervals import CONFIDENCE, RESAMPLES, bootstrap_intervals, wilson_interval
 from hf_speech.evaluation.provenance import machine, split_fingerprint, versions
 from hf_speech.evaluation.report import EvaluationReport
-from hf_speech.inference.decoders import BeamOptions, beam_decoder, joint_log_probs, seconds_per_frame
-from hf_speech.inference.loading import LoadedModel
+from hf_speech.inference.beam_options import BeamOptions
+from hf_speech.inference.decoders import beam_decoder, joint_log_probs, seconds_per_frame
 from hf_speech.inference.prediction import Prediction, predict
+from hf_speech.inference.pytorch import LoadedModel
 from hf_speech.tasks import Record, Task
 
 RESAMPLING_SEED = 0

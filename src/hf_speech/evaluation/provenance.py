@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from hf_speech.common.digests import digest_file
-from hf_speech.common.fingerprint import weights_revision
 
 PACKAGES = ("torch", "transformers", "datasets", "hf_speech")
 
@@ -85,6 +84,3 @@ def processor_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-__all__ = ["git_commit", "machine", "processor_name", "split_fingerprint", "versions", "weights_revision"]

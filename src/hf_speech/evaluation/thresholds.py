@@ -221,6 +221,3 @@ def _alarms(records: list[Record], keyword: str) -> np.ndarray:
     """Returns the scores of a keyword's peaks in the negatives, highest first."""
     peaks = [peak for record in records if not record["is_keyword"] for peak in record["peaks"]]
     return np.array(sorted((score for name, _, score in peaks if name == keyword), reverse=True))
-
-
-__all__ = ["LEVELS", "TunedThresholds", "choose_thresholds", "expected_misses", "expected_rates", "thresholds_for"]

@@ -116,6 +116,3 @@ def adaptation_table(record: Mapping[str, Any]) -> str:
 def _with_interval(row: Mapping[str, Any]) -> str:
     value, count = row["after"]["accuracy"], row["num_utterances"]
     return f"**{percent(value)}** {percent_range(wilson_interval(round(value * count), count))}"
-
-
-__all__ = ["AdaptationItem", "adaptation_table"]

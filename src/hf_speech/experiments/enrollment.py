@@ -157,6 +157,3 @@ def enrollment_table(record: Mapping[str, Any]) -> str:
     if skipped := sum(row["num_skipped"] for row in rows.values()):
         remarks += f" Recordings that cannot be read and were not tested: {skipped}."
     return "\n\n".join([f"`{first['command']}`", format_markdown(head, lines), remarks])
-
-
-__all__ = ["EnrollmentItem", "enrollment_table"]

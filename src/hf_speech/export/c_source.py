@@ -23,7 +23,7 @@ from hf_speech.common.files import write_text
 from hf_speech.errors import ModelError
 from hf_speech.export.features import SMALLEST_DEVIATION, FeatureGraph, filter_matrix
 from hf_speech.inference.listening import DetectorOptions
-from hf_speech.inference.loading import LoadedModel
+from hf_speech.inference.pytorch import LoadedModel
 from hf_speech.models.frontends import SpectralStem
 from hf_speech.models.spectral import analysis_window
 from hf_speech.tasks import check_verb
@@ -274,6 +274,3 @@ def _string(text: str) -> str:
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}" for byte in text.encode()
     )
     return f'"{escaped}"'
-
-
-__all__ = ["export_c"]

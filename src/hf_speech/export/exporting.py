@@ -36,10 +36,10 @@ from hf_speech.export.features import FeatureGraph
 from hf_speech.export.layers import GraphOf, Maker
 from hf_speech.export.packing import pack_weights, shorten_names
 from hf_speech.inference.listening import DetectorOptions
-from hf_speech.inference.loading import LoadedModel
 from hf_speech.inference.onnx import ExportedModel
 from hf_speech.inference.onnx_description import FILE, INT8, KEY, NO_DIGEST, PACKED, STREAM, WHOLE, Description, seal
 from hf_speech.inference.onnx_stream import ExportedStream
+from hf_speech.inference.pytorch import LoadedModel
 
 # The largest accepted difference, relative to the largest logit. Rounding causes a thousandth of it.
 TOLERANCE = 1e-3

@@ -231,6 +231,3 @@ def _unique(name: str, taken: set[str]) -> str:
         unique, number = f"{base}-{number}", number + 1
     taken.add(unique.casefold())
     return unique
-
-
-__all__ = ["CutCounts", "CutOptions", "Piece", "align_rows", "cut_recording"]

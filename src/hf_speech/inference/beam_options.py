@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_speech.common.files import write_json
-from hf_speech.common.fingerprint import LANGUAGE_MODEL, LANGUAGE_MODELS
+from hf_speech.common.fingerprint import LANGUAGE_MODELS
 from hf_speech.decoding.beam import check_settings
 from hf_speech.errors import ModelError
 from hf_speech.inference.recognizer import Recognizer
@@ -157,6 +157,3 @@ def find_language_model(recognizer: Recognizer) -> Path | None:
     if path is not None:
         recognizer.find_file(BeamOptions.file(path).name)
     return path
-
-
-__all__ = ["LANGUAGE_MODEL", "BeamOptions", "PhoneOptions", "find_language_model"]

@@ -71,6 +71,3 @@ def find_cuts(samples: np.ndarray, rate: int, max_seconds: float) -> list[tuple[
     longest = max(2, int(max_seconds * rate / frame))
     pieces = split_long(0, math.ceil(len(samples) / frame), longest, scores)
     return [(first * frame, min(last * frame, len(samples))) for first, last in pieces]
-
-
-__all__ = ["cut_long", "find_cuts"]

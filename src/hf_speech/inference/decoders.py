@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from hf_speech.common.fingerprint import LANGUAGE_MODEL
 from hf_speech.decoding import BeamSearchDecoder, Hypothesis, align_text, greedy_decode, min_frames, phone_scores
 from hf_speech.decoding.hypothesis import encode
 from hf_speech.decoding.phone_search import PhoneSearch
 from hf_speech.decoding.words import spell
 from hf_speech.errors import ModelError
-from hf_speech.inference.beam_options import LANGUAGE_MODEL, BeamOptions, find_language_model
+from hf_speech.inference.beam_options import BeamOptions, find_language_model
 from hf_speech.inference.recognizer import Recognizer, log_softmax
 from hf_speech.tasks.lexicon import Lexicon
 
@@ -220,21 +221,3 @@ def joint_log_probs(prediction: Prediction) -> np.ndarray:
     """Returns the log probabilities of an utterance that was not skipped, `(frames, tokens + phones)`."""
     both = (prediction.logits, prediction.phone_logits)
     return np.concatenate([log_softmax(logits) for logits in both if logits is not None], axis=1)
-
-
-__all__ = [
-    "LANGUAGE_MODEL",
-    "LEXICON",
-    "BeamOptions",
-    "Decoder",
-    "beam_decoder",
-    "check_phones",
-    "choose_decoder",
-    "find_language_model",
-    "greedy_decoder",
-    "joint_log_probs",
-    "load_lexicon",
-    "make_search",
-    "pronounced",
-    "seconds_per_frame",
-]

@@ -163,6 +163,3 @@ def _format_cell(column: str, value: Any) -> str:
 
 def _read_csv(table: Path) -> list[list[str]]:
     return list(csv.reader(io.StringIO(table.read_text(encoding="utf-8"), newline="")))
-
-
-__all__ = ["CsvTable", "ParquetShards", "open_table"]

@@ -283,6 +283,3 @@ def _check_encoding(name: str) -> None:
         name.encode("utf-8")
     except UnicodeEncodeError as error:
         raise AudioError(f"{printable(name)} has a name that is not UTF-8: rename it.") from error
-
-
-__all__ = ["LabelCounts", "LabelFilter", "Processes", "find_recordings", "label_recordings"]

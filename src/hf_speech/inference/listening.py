@@ -260,14 +260,3 @@ def microphone_pieces(sampling_rate: int) -> Iterator[np.ndarray]:
                 yield microphone.read(size)[0][:, 0]
     except sounddevice.PortAudioError as error:
         raise AudioError(f"The microphone cannot be opened ({error}): give a sound file instead.") from error
-
-
-__all__ = [
-    "PIECE_SECONDS",
-    "Detector",
-    "DetectorOptions",
-    "find_speech",
-    "microphone_pieces",
-    "raw_pieces",
-    "save_clip",
-]

@@ -212,6 +212,3 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     first = re.split(r"(?<=[.!]) (?=[A-Z])", text)[0].rstrip(".!:;")
     return first if len(first) <= 200 else f"{first[:200]}..."
-
-
-__all__ = ["LoadedModel", "load_model"]

@@ -261,6 +261,3 @@ def _config(name: str, revision: str | None) -> dict[str, Any]:
         return PreTrainedConfig.get_config_dict(name, revision=revision)[0]
     except (OSError, ValueError):
         return {}
-
-
-__all__ = ["Label", "ModelTeacher", "PipelineTeacher", "Teacher", "open_teacher"]

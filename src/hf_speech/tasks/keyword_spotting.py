@@ -182,6 +182,3 @@ def _clip_probabilities(logits: np.ndarray) -> np.ndarray:
     best: np.ndarray = frame_probabilities(logits).max(axis=0, initial=0.0)
     best[0] = 1 - best[1:].max()
     return best
-
-
-__all__ = ["RATES", "THRESHOLDS", "KeywordSpotting", "subtract_thresholds"]

@@ -125,6 +125,3 @@ class VoiceActivityDetection(Task):
     def describe_outputs(self, config: PreTrainedConfig, tokenizer: Any = None) -> dict[str, Any]:
         """Returns the classes in the order of their ids, and the samples per logit frame."""
         return {**super().describe_outputs(config), "samples_per_frame": config.inputs_to_logits_ratio}
-
-
-__all__ = ["FRAME_SECONDS", "VoiceActivityDetection"]

@@ -201,13 +201,3 @@ def old_corpora(own: Mapping[str, Any], data_dir: Path, model: str) -> list[dict
             entry["data_dir"] = str(folder)
         entries.append({**entry, "weight": 1.0 if entry.get("weight") is None else entry["weight"]})
     return entries
-
-
-__all__ = [
-    "COMPARISONS",
-    "adapt",
-    "adaptation_recipe",
-    "corpus_of_clips",
-    "old_corpora",
-    "own_recipe",
-]

@@ -68,6 +68,3 @@ class DataCollatorForSpeech:
                 "remove_unused_columns=False."
             )
         return row[column]
-
-
-__all__ = ["DataCollatorForSpeech"]

@@ -206,6 +206,3 @@ def _synthesize(word: str, folder: Path) -> None:
         if samples.any():
             recording = record(resample(samples, rate, SAMPLING_RATE), rng)
             soundfile.write(folder / f"{speaker.name}.wav", recording, SAMPLING_RATE, subtype="PCM_16")
-
-
-__all__ = ["enroll", "enrollment_recipe"]

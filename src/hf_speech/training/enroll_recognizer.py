@@ -184,6 +184,3 @@ def detection_records(
         record = {"reference": reference, "is_keyword": reference == word, "duration": seconds, "correct": False}
         records.append({**record, "peaks": [[word, frame, score] for frame, _, score in peaks]})
     return records
-
-
-__all__ = ["compute_logits", "detection_records", "enroll_in_recognizer", "negative_logits"]

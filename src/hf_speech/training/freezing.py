@@ -114,6 +114,3 @@ def scale_learning_rates(optimizer: torch.optim.Optimizer, model: nn.Module, dec
             if parameters:
                 groups.append({**group, "params": parameters, "lr": group["lr"] * decay**depth})
     optimizer.param_groups = groups
-
-
-__all__ = ["Freezing", "count_layers", "layer_of", "level_of", "scale_learning_rates"]

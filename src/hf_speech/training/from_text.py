@@ -244,6 +244,3 @@ def _synthetic_corpus(recipe: Recipe) -> Any:
     """Returns the synthetic corpus of a recipe, or for keywords, the corpus of links to synthesized words."""
     corpora = [member.corpus for member in getattr(recipe.corpus, "members", {}).values()]
     return next((corpus for corpus in corpora if isinstance(corpus, Synthetic)), recipe.corpus)
-
-
-__all__ = ["add_language_model", "from_text", "from_text_recipe", "read_sentences"]

@@ -147,6 +147,3 @@ def dotted(content: Mapping[str, Any], sections: Collection[str]) -> list[str]:
         inside = key in sections and isinstance(value, Mapping)
         keys += [f"{key}.{inner}" for inner in value] if inside else [str(key)]
     return keys
-
-
-__all__ = ["dotted", "make_member", "pop_members"]

@@ -149,6 +149,3 @@ def _evidence(
         frames = recordings[index][max(end - WINDOW, 0) : end + 1]
         window[len(window) - len(frames) :] = frames
     return paths.evidence_of_best(windows)
-
-
-__all__ = ["best_matches", "find_patterns", "fit_pattern", "score_recordings"]

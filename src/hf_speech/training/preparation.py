@@ -111,6 +111,3 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         train: Any = datasets["train"]
         distillation.read(teacher, train.audio, train.own_durations if options.cache else None)
     return Parts(corpus, extractor, tokenizer, lexicon, model, datasets, record, distillation), report
-
-
-__all__ = ["Parts", "prepare", "process_state"]

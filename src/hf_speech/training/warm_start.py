@@ -283,6 +283,3 @@ def _join_labels(labels: Sequence[str]) -> str:
 def _as_word(value: Any) -> str:
     """Formats a value as a command-line argument."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-__all__ = ["BASE_MODEL", "KEYS", "BaseModel", "WarmStart", "copy_weights", "read_record"]

@@ -105,6 +105,3 @@ def is_loud(samples: np.ndarray) -> np.ndarray:
     background, loudest = np.percentile(level, (5, 95))
     loud: np.ndarray = level > max(background + (loudest - background) / 4, loudest - BELOW_SPEECH)
     return loud
-
-
-__all__ = ["VoiceActivity", "is_loud"]
