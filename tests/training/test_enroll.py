@@ -202,7 +202,7 @@ def test_a_phone_model_has_the_phones_of_the_last_layer_as_logits(layer: int) ->
 
 
 def test_the_recipe_continues_a_keyword_spotter(words: tuple[str, list[Path], list[str]]) -> None:
-    recipe = enrollment_recipe(str(PRETRAINED / "wake-words"), *words)
+    recipe = enrollment_recipe(BaseModel.open(str(PRETRAINED / "wake-words")), *words)
     assert recipe.task.name == "keyword-spotting"
     assert (recipe.model["hidden_size"], recipe.model["intermediate_ctc_weight"]) == (64, 0)
 
@@ -210,7 +210,7 @@ def test_the_recipe_continues_a_keyword_spotter(words: tuple[str, list[Path], li
 @pytest.mark.parametrize("name", ["an4", "fsdd-digits"])
 def test_rejects_a_bidirectional_model(words: tuple[str, list[Path], list[str]], name: str) -> None:
     with pytest.raises(RecipeError, match="cannot process a stream"):
-        enrollment_recipe(str(PRETRAINED / name), *words)
+        enrollment_recipe(BaseModel.open(str(PRETRAINED / name)), *words)
 
 
 def test_opens_the_model_once_to_choose_and_once_to_resolve_the_recipe(
@@ -235,11 +235,11 @@ def test_opens_the_model_once_to_choose_and_once_to_resolve_the_recipe(
 def test_names_a_missing_recording(words: tuple[str, list[Path], list[str]], tmp_path: Path) -> None:
     word, _, options = words
     with pytest.raises(CorpusError, match=r"There is no recording .*none: give recordings"):
-        enrollment_recipe(str(PRETRAINED / "wake-words"), word, [tmp_path / "none"], options)
+        enrollment_recipe(BaseModel.open(str(PRETRAINED / "wake-words")), word, [tmp_path / "none"], options)
     with pytest.raises(CorpusError, match=r"Only 1 recording of 'hey': record it at least 3 times"):
-        enrollment_recipe(str(PRETRAINED / "wake-words"), word, [tmp_path / "clips" / "1.wav"], options)
+        enrollment_recipe(BaseModel.open(str(PRETRAINED / "wake-words")), word, [tmp_path / "clips" / "1.wav"], options)
 
 
 def test_needs_negatives(words: tuple[str, list[Path], list[str]]) -> None:
     with pytest.raises(RecipeError, match="--train_negatives"):
-        enrollment_recipe(str(PRETRAINED / "wake-words"), *words[:2])
+        enrollment_recipe(BaseModel.open(str(PRETRAINED / "wake-words")), *words[:2])

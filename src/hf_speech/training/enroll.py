@@ -64,11 +64,11 @@ TRAINING = {
 }
 
 
-def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:
+def enrollment_recipe(base: BaseModel, word: str, clips: Sequence[str | Path], overrides: Sequence[str] = ()) -> Recipe:
     """Makes the recipe of a keyword spotter for a new keyword.
 
     Args:
-        model: A keyword spotter for other words: a run folder, another model folder, or a Hub id.
+        base: A keyword spotter for other words.
         word: The keyword.
         clips: Recordings of it, and folders of them.
         overrides: Command-line options for any key of the recipe; `--train_negatives` is required.
@@ -77,10 +77,6 @@ def enrollment_recipe(model: str, word: str, clips: Sequence[str | Path], overri
         CorpusError: If there are too few clips.
         RecipeError: If there are no negatives, or the model cannot stream.
     """
-    return _enrollment_recipe(BaseModel.open(model), word, clips, overrides)
-
-
-def _enrollment_recipe(base: BaseModel, word: str, clips: Sequence[str | Path], overrides: Sequence[str]) -> Recipe:
     task = KeywordSpotting()
     if not _can_stream(base.loaded):
         raise RecipeError(
@@ -132,7 +128,7 @@ def enroll(
         run_dir = Path("runs") / word if output_dir is None else Path(output_dir)
         options: dict[str, Any] = {"rate": rate, "overwrite": overwrite, "command": command}
         return enroll_in_recognizer(loaded, word, files, train_negatives, validation_negatives, run_dir, **options)
-    recipe = _enrollment_recipe(base, word, clips, overrides)
+    recipe = enrollment_recipe(base, word, clips, overrides)
     result = train(recipe, output_dir, overwrite=overwrite, command=command, splits=())
     if not getattr(recipe.corpus, "validation_negatives", None):
         return result, None
