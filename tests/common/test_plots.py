@@ -103,7 +103,7 @@ def test_a_class_without_references_has_no_share(tmp_path: Path, drawn: list[Fig
 
 
 def test_curves_show_loss_metric_and_learning_rate(tmp_path: Path, drawn: list[Figure]):
-    plot_training_curves(history(6), tmp_path / "curves.png")
+    plot_training_curves(history(6), tmp_path / "curves.png", "accuracy")
     loss, metric, rate = drawn[0].axes
     assert [line.get_label() for line in loss.lines] == ["training", "validation"]
     assert loss.lines[1].get_ydata().tolist() == [3 / epoch for epoch in range(1, 7)]
@@ -115,11 +115,11 @@ def test_curves_show_loss_metric_and_learning_rate(tmp_path: Path, drawn: list[F
 
 def test_the_best_of_an_error_rate_is_the_lowest(tmp_path: Path, drawn: list[Figure]):
     entries = [{"eval_wer": wer, "eval_loss": 1.0, "epoch": epoch} for epoch, wer in enumerate((0.9, 0.2, 0.3), 1)]
-    plot_training_curves(entries, tmp_path / "curves.png", greater_is_better=False)
+    plot_training_curves(entries, tmp_path / "curves.png", "wer", greater_is_better=False)
     assert [text.get_text() for text in drawn[0].axes[1].texts] == ["best: 20.00% in epoch 2"]
 
 
 @pytest.mark.parametrize("entries", [[], history(1)[:1], history(1)[1:2], [{"epoch": 1.0, "train_runtime": 1.0}]])
 def test_draws_curves_of_an_interrupted_run(entries: list[dict[str, float]], tmp_path: Path):
-    plot_training_curves(entries, tmp_path / "deep" / "curves.png")
+    plot_training_curves(entries, tmp_path / "deep" / "curves.png", "accuracy")
     assert (tmp_path / "deep" / "curves.png").stat().st_size > 1000

@@ -31,9 +31,6 @@ DPI = 150
 # More classes or longer names would make images of hundreds of megapixels.
 MAX_CLASSES, MAX_NAME, MAX_TITLE = 60, 40, 200
 
-# Values that Trainer logs for an evaluation besides the loss and metrics.
-BOOKKEEPING = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
-
 
 def plot_confusion_matrix(
     names: Sequence[str], counts: np.ndarray, path: str | Path, title: str = "Confusion matrix"
@@ -98,9 +95,8 @@ def plot_confusion_matrix(
 def plot_training_curves(
     log_history: Sequence[Mapping[str, Any]],
     path: str | Path,
-    metric: str | None = None,
+    metric: str,
     greater_is_better: bool = True,
-    title: str = "Training",
     unit: str = "%",
 ) -> None:
     """Draws loss, validation metric and learning rate over the epochs.
@@ -108,21 +104,19 @@ def plot_training_curves(
     Args:
         log_history: `trainer.state.log_history`.
         path: The PNG file to write.
-        metric: The validation metric to draw; None for the first logged metric.
+        metric: The validation metric to draw.
         greater_is_better: Whether the highest value is the best. The best epoch is marked.
-        title: The title of the figure.
         unit: The unit of the metric; "%" for ratios.
     """
     training = _series(log_history, "loss")
     validation = _series(log_history, "eval_loss")
     rate = _series(log_history, "learning_rate")
-    metric = metric or _first_metric(log_history)
     values = _series(log_history, f"eval_{metric}")
     panels = (((training, validation), 3), ((values,), 3), ((rate,), 1.4))
     heights = [height for curves, height in panels if any(len(curve) for curve in curves)] or [3]
     figure = new_figure(7.2, 0.55 + 0.78 * sum(heights))
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-    headline(axes[0], 6.4, title)
+    headline(axes[0], 6.4, "Training")
     remaining = iter(axes)
     if len(training) or len(validation):
         panel = next(remaining)
@@ -169,16 +163,6 @@ def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
     """Returns the epoch and value of every log entry that has the key, `(entries, 2)`."""
     points = [(entry["epoch"], entry[key]) for entry in log_history if key in entry and "epoch" in entry]
     return np.asarray(points, dtype=float).reshape(-1, 2)
-
-
-def _first_metric(log_history: Sequence[Mapping[str, Any]]) -> str:
-    """Returns the first metric that an evaluation logged, or ""."""
-    for entry in log_history:
-        for key in entry:
-            name = key.removeprefix("eval_")
-            if name != key and name != "loss" and name not in BOOKKEEPING:
-                return name
-    return ""
 
 
 def _line(axes: Axes, points: np.ndarray, color: str, label: str, marker: str = "") -> None:

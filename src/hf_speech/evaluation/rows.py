@@ -28,12 +28,10 @@ class Selection:
 
     Attributes:
         rows: The usable rows.
-        total: Number of all rows of the split.
         left_out: Findings about the other rows.
     """
 
     rows: Dataset
-    total: int
     left_out: tuple[Finding, ...] = ()
 
 
@@ -83,6 +81,5 @@ def select_rows(
     )
     return Selection(
         rows=concatenate_datasets([good[name] for name in names]),
-        total=sum(len(parts[name]) for name in names),
         left_out=tuple(finding for name in names for finding in report.splits[name].bad.values()),
     )

@@ -94,14 +94,13 @@ class TunedThresholds:
         }
 
 
-def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress: bool = True) -> TunedThresholds:
+def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float) -> TunedThresholds:
     """Chooses the thresholds of a keyword spotter.
 
     Args:
         loaded: The keyword spotter.
         rows: The validation split.
         rate: Accepted false alarms per hour, over all keywords.
-        progress: Whether to show a progress bar.
 
     Raises:
         CorpusError: If the split has no clip of a keyword, or no negatives.
@@ -111,7 +110,7 @@ def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float, progress:
     references = task.references(rows, config)
     records = [
         {"duration": prediction.duration, **task.score(reference, task.decode(prediction.logits, config))}
-        for reference, prediction in zip(references, predict(loaded, rows["audio"], progress=progress), strict=True)
+        for reference, prediction in zip(references, predict(loaded, rows["audio"]), strict=True)
         if prediction.logits is not None
     ]
     return thresholds_for(records, loaded.labels[1:], rate)

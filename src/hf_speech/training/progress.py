@@ -20,13 +20,12 @@ class ProgressReporter(ProgressCallback):
 
     Args:
         metric: The metric to print, without "eval_".
-        live: Whether to draw bars; by default, only in a terminal or a notebook.
     """
 
-    def __init__(self, metric: str, live: bool | None = None) -> None:
+    def __init__(self, metric: str) -> None:
         super().__init__()
         self.metric = metric
-        self.live = shows_bars() if live is None else live
+        self.live = shows_bars()
         self._training_loss: float | None = None  # None until transformers logs it.
         self._last_line = 0.0
         self.prediction_bar: Any = None
