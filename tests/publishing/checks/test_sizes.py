@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hf_speech.errors import PublishError
-from hf_speech.publishing.checks.sizes import check_sizes
+from hf_speech.publishing.checks.sizes import check
+from hf_speech.publishing.checks.upload import Upload
 
 
 @pytest.mark.parametrize(
@@ -24,16 +25,16 @@ def test_rejects_mismatched_sizes(
     model: str, file: str, key: str, message: str, request: pytest.FixtureRequest
 ) -> None:
     run: Path = request.getfixturevalue(model)
-    check_sizes(run)
+    check(Upload(run))
     text, count = re.subn(rf'"{key}": (\d+)', rf'"{key}": 1\1', (run / file).read_text())  # 40 becomes 140.
     assert count == 1
     (run / file).write_text(text)
     with pytest.raises(PublishError, match=message):
-        check_sizes(run)
+        check(Upload(run))
 
 
 def test_rejects_an_invalid_extractor(digits: Path) -> None:
     text = (digits / "preprocessor_config.json").read_text()
     (digits / "preprocessor_config.json").write_text(text.replace('"hop_length": ', '"hop_length": -'))
     with pytest.raises(PublishError, match="does not load as a feature extractor"):
-        check_sizes(digits)
+        check(Upload(digits))

@@ -13,8 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from hf_speech.common.digests import digest_file
-from hf_speech.common.fingerprint import differences, fingerprint
+from hf_speech.common.fingerprint import differences, fingerprint, weights_revision
 from hf_speech.errors import PublishError
 from hf_speech.publishing.checks.structure import check_schema, read_mapping
 
@@ -188,7 +187,7 @@ def read_facts(run_dir: Path, dataset_metadata: dict[str, Any] | None = None) ->
         if contents[name]:
             check_schema(contents[name], schema, name)
     recipe = contents["recipe.yaml"]
-    evaluations, notes = _read_evaluations(run_dir, weights, recipe)
+    evaluations, notes = _read_evaluations(run_dir, recipe)
     return RunFacts(
         folder=run_dir,
         config=contents["config.json"],
@@ -216,16 +215,14 @@ def weight_files(run_dir: Path) -> list[Path]:
     return found
 
 
-def _read_evaluations(
-    run_dir: Path, weights: list[Path], recipe: dict[str, Any]
-) -> tuple[list[Evaluation], tuple[str, ...]]:
+def _read_evaluations(run_dir: Path, recipe: dict[str, Any]) -> tuple[list[Evaluation], tuple[str, ...]]:
     """Reads the evaluation files in the order of the card; also returns notes for the user."""
     paths = sorted((run_dir / EVALUATIONS).glob("*.json"))
     if not paths:
         raise PublishError(
             f"{run_dir} has no evaluation, so the card would have no metrics: run `hf-speech evaluate {run_dir}`."
         )
-    revision = "sha256:" + ",".join(digest_file(path) for path in weights)
+    revision = weights_revision(run_dir, None)
     current = fingerprint(run_dir)
     found, outdated = [], []
     for path in paths:

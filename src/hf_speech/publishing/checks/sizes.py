@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from transformers import AutoFeatureExtractor
 
 import hf_speech.models  # Registers SpeechFeatureExtractor with AutoFeatureExtractor.
@@ -13,13 +11,10 @@ from hf_speech.publishing.checks.upload import Upload
 
 
 def check(upload: Upload) -> None:
-    """Rejects a model whose parts do not match."""
-    if upload.kind == "model":
-        check_sizes(upload.folder)
-
-
-def check_sizes(folder: Path) -> None:
-    """Rejects a feature extractor or vocabulary that does not match the model."""
+    """Rejects a model whose feature extractor or vocabulary does not match it."""
+    if upload.kind != "model":
+        return
+    folder = upload.folder
     config = read_mapping(folder / "config.json", required=True)
     extractor = read_mapping(folder / "preprocessor_config.json", required=True)
     if extractor.get("feature_extractor_type") == hf_speech.models.SpeechFeatureExtractor.__name__:
