@@ -120,7 +120,7 @@ def test_live_audio_does_not_wait_for_files(service: Service, monkeypatch: pytes
         released.wait(60)
         return Hypothesis("", 0.0, (), ()), 1.0
 
-    monkeypatch.setattr(service, "transcribe", transcribe)
+    monkeypatch.setattr(service, "_transcribe", transcribe)
     with TestClient(create_app(service)) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(post, client, b"sound")
         try:

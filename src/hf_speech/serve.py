@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import anyio
 import numpy as np
@@ -55,7 +55,6 @@ _ENCODINGS: dict[str, np.dtype[Any]] = {"s16": np.dtype("<i2"), "f32": np.dtype(
 _MAX_MESSAGE = 1 << 20
 # Environment variables that tell the processes of a server what to serve.
 _MODEL, _REVISION = "HF_SPEECH_SERVE_MODEL", "HF_SPEECH_SERVE_REVISION"
-T = TypeVar("T")
 
 
 class BusyError(HFSpeechError):
@@ -144,14 +143,15 @@ class Service:
         finally:
             self._waiting[queue] -= 1
 
-    async def run(self, compute: Callable[..., T], *arguments: Any) -> T:
-        """Runs a computation for a file in a thread, one at a time.
+    async def transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
+        """Transcribes an audio file in a thread, one at a time; also returns its duration in seconds.
 
         Raises:
             BusyError: If the queue is full.
+            HFSpeechError: If the file cannot be read or is too long.
         """
         with self._enqueue("file"):
-            return await anyio.to_thread.run_sync(compute, *arguments, limiter=self._limiters["file"])
+            return await anyio.to_thread.run_sync(self._transcribe, content, limiter=self._limiters["file"])
 
     async def accept(self, live: LiveStream, content: bytes, final: bool) -> str:
         """Processes a piece of a live stream, together with all other waiting pieces, and returns the text so far.
@@ -194,12 +194,7 @@ class Service:
     def _streams(self) -> StreamBatch:
         return StreamBatch(self._recognizer)
 
-    def transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
-        """Transcribes an audio file; also returns its duration in seconds.
-
-        Raises:
-            HFSpeechError: If the file cannot be read or is too long.
-        """
+    def _transcribe(self, content: bytes) -> tuple[Hypothesis, float]:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:  # Long files are read from disk in blocks.
             path = Path(folder, "The file")
@@ -263,7 +258,7 @@ def create_app(service: Service) -> FastAPI:
         response_format: Annotated[Literal["json", "text", "srt", "vtt", "verbose_json"], Form()] = "json",
     ) -> Response:
         """Transcribes an audio file. The field `model` and further fields have no effect."""
-        hypothesis, seconds = await service.run(service.transcribe, await file.read())
+        hypothesis, seconds = await service.transcribe(await file.read())
         return _transcription(hypothesis, seconds, response_format)
 
     @app.websocket("/v1/stream")

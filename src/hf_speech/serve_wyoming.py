@@ -50,7 +50,7 @@ class Handler(AsyncEventHandler):
                 self._accept(AudioChunk.from_event(event))
             elif AudioStop.is_type(event.type):
                 content, self._chunks = _wav(self._chunks), []
-                hypothesis, _ = await self._service.run(self._service.transcribe, content)
+                hypothesis, _ = await self._service.transcribe(content)
                 await self.write_event(Transcript(hypothesis.text).event())
         except (HFSpeechError, KeyError, TypeError, wave.Error) as error:
             await self.write_event(Error(str(error)).event())
