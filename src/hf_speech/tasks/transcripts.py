@@ -24,6 +24,7 @@ from hf_speech.common.text import counted
 from hf_speech.data.audio import source_name
 from hf_speech.data.reports import InspectionReport
 from hf_speech.decoding import min_frames
+from hf_speech.decoding.hypothesis import shorten
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks.text import TextOptions
 
@@ -131,13 +132,13 @@ def transcript_fault(
     if needed > frames:
         return UNALIGNABLE, (
             f"{seconds:.3g} s of sound make {counted(frames, 'logit frame')}, and the transcript "
-            f"{_shortened(normalized)!r} needs {needed}"
+            f"{shorten(normalized)!r} needs {needed}"
         )
     if missing:
         listed = ", ".join(repr(character) for character in missing)
-        return UNWRITABLE, f"the transcript {_shortened(normalized)!r} has {listed}"
+        return UNWRITABLE, f"the transcript {shorten(normalized)!r} has {listed}"
     if tokenizer.init_kwargs.get("spell_numbers", False) and numbers:
-        return UNSPELLED, f"the transcript {_shortened(normalized)!r} keeps {numbers[0]!r}"
+        return UNSPELLED, f"the transcript {shorten(normalized)!r} keeps {numbers[0]!r}"
     return None
 
 
@@ -216,7 +217,3 @@ def _rare_characters(rows: Dataset, tokenizer: Any) -> list[str]:
         f"Characters in fewer than {RARE} training transcripts can hardly be learned: "
         f"{', '.join(repr(character) for character in rare)} (see text.normalizer and text.vocabulary)."
     ]
-
-
-def _shortened(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}..."

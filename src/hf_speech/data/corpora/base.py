@@ -243,7 +243,8 @@ class ListedCorpus(Corpus):
             _, splits["train"] = hold_out(splits["train"], self.train_fraction, self.seed, by_speaker=False)
         utterances = [utterance for split in SPLITS for utterance in splits[split]]
         if not utterances:
-            raise CorpusError(f"The corpus {self.name!r} has no utterances{self._where()}.")
+            where = "" if self.data_dir is None else f" in {self.data_dir}"
+            raise CorpusError(f"The corpus {self.name!r} has no utterances{where}.")
         self.caveats += describe_splits(
             {split: [u.label for u in splits[split]] for split in SPLITS},
             {split: [u.speaker for u in splits[split]] for split in SPLITS},
@@ -278,9 +279,6 @@ class ListedCorpus(Corpus):
         invalid = [printable(str(u.audio)) for split in SPLITS for u in splits[split] if not _has_valid_names(u)]
         self.reject([f"{name} has a name that is not UTF-8, so that it has to be renamed" for name in invalid])
         return {split: [u for u in splits[split] if _has_valid_names(u)] for split in SPLITS} if invalid else splits
-
-    def _where(self) -> str:
-        return "" if self.data_dir is None else f" in {self.data_dir}"
 
     def _measure(self, utterances: list[Utterance]) -> None:
         """Sets the missing durations from the headers."""

@@ -217,7 +217,6 @@ def check_tag_name(tag: str | None, *, create_pr: bool = False) -> None:
 
 
 def _check_tag(repository: Repository, state: State, tag: str, *, changed: bool) -> None:
-    check_tag_name(tag)
     tagged = state.tags.get(tag)
     if tagged is not None and (changed or tagged != state.commit):
         raise PublishError(
