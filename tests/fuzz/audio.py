@@ -175,6 +175,3 @@ def _ogg_checksum(page: bytes) -> int:
     for byte in page:
         checksum = (checksum << 8 & 0xFFFFFFFF) ^ CHECKSUMS[checksum >> 24 ^ byte]
     return checksum
-
-
-__all__ = ["Audio", "damage_header", "make_sound", "with_checksums"]

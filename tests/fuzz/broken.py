@@ -94,6 +94,3 @@ class Deadly(Broken):
     """Defects that only another process can detect."""
 
     defects = (dies, sleeps, spins, works)
-
-
-__all__ = ["Broken", "Deadly"]

@@ -248,6 +248,3 @@ def _peak_memory(reset: bool = False) -> int:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) << 10
-
-
-__all__ = ["KINDS", "Result", "Summary", "load_cases", "run_cases", "run_here"]

@@ -186,6 +186,3 @@ def _resize(header: bytes, rng: Random) -> bytes:
     shape = tensor["shape"]
     tensor["shape"] = rng.choice((shape[::-1], [*shape, 1], [int(np.prod(shape))], [0, *shape], [10**9, *shape]))
     return json.dumps(tensors).encode()
-
-
-__all__ = ["Folders", "damage", "make_models"]

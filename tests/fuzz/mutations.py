@@ -164,6 +164,3 @@ def _containers(value: Any) -> Any:
         yield value
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _containers(inner)
-
-
-__all__ = ["EXTREME_INTEGERS", "EXTREME_VALUES", "integer_bytes", "mutate_bytes", "mutate_json"]

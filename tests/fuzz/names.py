@@ -261,6 +261,3 @@ def _check_subtitles(name: str) -> None:
         assert len(times) == len(cues), text
     vtt = to_vtt(cues)
     assert vtt.count("-->") == len(cues), vtt
-
-
-__all__ = ["NAMES", "Names"]

@@ -193,6 +193,3 @@ def _elsewhere(folder: Path) -> Iterator[None]:
     loading = "torch.utils.data.dataloader._MultiProcessingDataLoaderIter"
     with chdir(folder), patch("os.execve", refuse), patch(loading, refuse), patch("sys.argv", ["hf-speech"]):
         yield
-
-
-__all__ = ["Options", "RefusedError"]

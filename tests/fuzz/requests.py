@@ -277,6 +277,3 @@ class Requests:
         status, _ = self.ask(space, method, rng.choice(PATHS), rng.choice((None, b"", b"{}", b"[" * 9000, b"\xff")))
         if status != 200:
             raise Refused(f"Status {status}.")
-
-
-__all__ = ["Refused", "Requests"]

@@ -139,6 +139,3 @@ class Tables:
             return mutate_json(json.dumps(rows), rng)
         lines = [json.dumps(row) for row in rows]
         return "\n".join(mutate_json(line, rng) if rng.random() < 0.1 else line for line in lines)
-
-
-__all__ = ["Tables"]

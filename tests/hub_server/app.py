@@ -218,6 +218,3 @@ def decoded_commit(body: bytes) -> list[tuple[str, dict[str, Any]]]:
             item["value"]["content"] = base64.b64decode(item["value"]["content"])
         lines.append((item["key"], item["value"]))
     return lines
-
-
-__all__ = ["Account", "Call", "Entry", "HubApp", "Refused", "decoded_commit", "route", "spoil"]

@@ -28,6 +28,3 @@ def run_checks(upload: Upload) -> None:
     """Runs all checks on a staged folder."""
     for check in CHECKS:
         check(upload)
-
-
-__all__ = ["CHECKS", "run_checks"]
