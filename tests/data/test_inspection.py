@@ -14,6 +14,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_speech.data import Corpus, inspect_corpus, inspect_split, make_corpus
 from hf_speech.data.corpora.mixture import Member
+from hf_speech.data.inspection import check_classes
 from hf_speech.errors import CorpusError
 
 RATE = 8000
@@ -191,8 +192,8 @@ def test_rejects_a_single_class(splits):
     shutil.rmtree(splits / "train" / "low")
     shutil.rmtree(splits / "test" / "low")
     rows, corpus = load(splits)
-    with pytest.raises(CorpusError, match="one class in train"):
-        inspect_corpus(rows, corpus, RATE)
+    with pytest.raises(CorpusError, match="'folder' has one class in train"):
+        check_classes(rows["train"], corpus.name)
 
 
 @pytest.mark.parametrize(("column", "blank"), [("label", -1), ("label", None), ("text", ""), ("text", "  ")])

@@ -25,6 +25,7 @@ from hf_speech.experiments import (
     runner,
 )
 from hf_speech.experiments.page import NOT_YET
+from hf_speech.experiments.runs import RunRecord
 from hf_speech.experiments.suite import CORPORA, RUNS, ComparisonItem, Item, SearchItem
 from hf_speech.training import run as training_run
 
@@ -113,9 +114,18 @@ def test_shows_no_metric_of_a_model_that_learns_without_labels(done: tuple[Exper
     folders, _ = done
     record = json.loads((folders.records / "small-plain.json").read_text())
     item = dataclasses.replace(SMALL[0].items[0], is_labeled=False)
-    (row,) = page._rows(item, record, train=False)
-    assert row[1:4] == ["", "", ""]
-    assert row[4] == f"{record['records'][0]['evaluations']['validation']['num_parameters']:,}"
+    assert item.splits == ()
+    record["records"][0]["evaluations"] = {}
+    (row,) = page._rows(item, record, train=True)
+    assert row[1:5] == ["", "", "", ""]
+    assert row[5] == f"{record['records'][0]['num_parameters']:,}"
+
+
+def test_reads_the_number_of_parameters_of_an_older_record(done: tuple[ExperimentFolders, Path]) -> None:
+    folders, _ = done
+    content = json.loads((folders.records / "small-plain.json").read_text())["records"][0]
+    number = content.pop("num_parameters")
+    assert RunRecord.from_dict(content).num_parameters == number > 0
 
 
 def test_folds_give_one_metric(done: tuple[ExperimentFolders, Path]) -> None:

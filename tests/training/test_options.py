@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +9,6 @@ from hf_speech.errors import RecipeError
 from hf_speech.training import load_recipe
 from hf_speech.training import options as training_options
 from hf_speech.training.options import TrainingOptions, computes_bfloat16
-from hf_speech.training.preparation import prepare
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -42,19 +40,19 @@ def test_rejects_an_unknown_metric_before_training() -> None:
         load_recipe("digits", ["--training.metric_for_best_model", "acuracy"])
 
 
-def test_a_model_is_not_selected_by_labels_that_are_not_learned() -> None:
-    teacher: dict[str, Any] = {"model": "openai/whisper-tiny.en", "weight": 1}
-    with pytest.raises(RecipeError, match=r"load_best_model_at_end compares metrics .*: set it to false"):
-        TrainingOptions(teacher=teacher).check_teacher()
-    last = {"teacher": teacher, "load_best_model_at_end": False}
-    with pytest.raises(RecipeError, match=r"early_stopping_patience compares metrics .*: set it to null"):
-        TrainingOptions(early_stopping_patience=2, **last).check_teacher()
-    TrainingOptions(**last).check_teacher()
-    TrainingOptions(teacher=teacher | {"weight": 0.5}).check_teacher()
+@pytest.mark.parametrize(("weight", "selected_by"), [(1, "loss"), (0.5, "accuracy")])
+def test_a_model_is_not_selected_by_labels_that_are_not_learned(
+    weight: float, selected_by: str, tmp_path: Path
+) -> None:
+    options = TrainingOptions(teacher={"model": "openai/whisper-tiny.en", "weight": weight})
+    assert options.learns_labels is (weight < 1)
+    arguments = options.training_arguments(tmp_path, "accuracy", greater_is_better=True)
+    assert arguments.metric_for_best_model == selected_by
+    assert arguments.greater_is_better is (selected_by == "accuracy")
 
 
-def test_the_teacher_is_checked_before_the_corpus_is_read(tones_recipe: Path) -> None:
-    teacher = "{model: openai/whisper-tiny.en, weight: 1}"
-    recipe = load_recipe(tones_recipe, ["--training.teacher", teacher, "--training.load_best_model_at_end", "true"])
-    with pytest.raises(RecipeError, match="load_best_model_at_end"):
-        prepare(recipe)
+def test_rejects_a_metric_of_labels_that_are_not_learned() -> None:
+    words = ["--training.metric_for_best_model", "accuracy", "--training.teacher"]
+    load_recipe("emotion", [*words, "{model: openai/whisper-tiny.en, weight: 0.9}"])
+    with pytest.raises(RecipeError, match=r"'accuracy', a metric of the labels, .*: set it to loss"):
+        load_recipe("emotion", [*words, "{model: openai/whisper-tiny.en, weight: 1}"])

@@ -18,11 +18,13 @@ from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from hf_speech.common.files import file_size
 from hf_speech.data.audio import read_audio
-from hf_speech.errors import HFSpeechError, RecipeError, TrainingError
+from hf_speech.data.dataset import SpeechCollator
+from hf_speech.errors import CorpusError, HFSpeechError, RecipeError, TrainingError
 from hf_speech.inference import load_model
 from hf_speech.training import load_recipe, train
 from hf_speech.training.distillation import PROJECTION_FILE, StateDistillation
 from hf_speech.training.options import EncoderTeacher
+from hf_speech.training.preparation import prepare
 from hf_speech.training.teacher_states import CachedStates, TeacherEncoder
 
 FAST = ["--training.max_steps", "4", "--training.eval_steps", "2", "--training.load_best_model_at_end", "false"]
@@ -157,11 +159,13 @@ def make(whisper: Path, run: Path, **options: Any) -> tuple[StateDistillation, A
 
 def test_each_frame_predicts_its_time_in_the_recording(whisper: Path, beeps_run: Path) -> None:
     distillation, _ = make(whisper, beeps_run)  # Frames of 40 ms.
+
     # Each state is the moment of its middle, and so is what is interpolated between two of them.
-    distillation.states = lambda row: (100 * row + 0.01 + 0.02 * np.arange(50))[:, None].astype(np.float64)
+    def states_of(row: int) -> np.ndarray:
+        return (100 * row + 0.01 + 0.02 * np.arange(50))[:, None].astype(np.float64)
 
     def moments(*source: float, length: float = 1000) -> dict[int, float]:
-        states, known = distillation._targets(source, 30, length)
+        states, known = distillation._targets(states_of, source, 30, length)
         return dict(zip(np.flatnonzero(known).tolist(), states[:, 0].tolist(), strict=True))
 
     assert moments(0, -1, 0.0, 1.0) == pytest.approx({frame: 0.02 + 0.04 * frame for frame in range(25)}, abs=1e-6)
@@ -181,7 +185,7 @@ def test_the_loss_decreases_on_a_fixed_batch(whisper: Path, beeps_run: Path, lay
         TeacherEncoder(EncoderTeacher(str(whisper), layers=layers))(noise)
         for noise in np.random.default_rng(0).standard_normal((2, 16000)).astype(np.float32)
     ]
-    distillation.states = states.__getitem__
+    distillation.states["train"] = states.__getitem__
     inputs = {"input_features": torch.randn(2, 100, 24), "attention_mask": torch.ones(2, 100)}
     inputs["attention_mask"][1, 60:] = 0
     sources = torch.tensor([[0, -1, 0, 1], [1, -1, 0, 1]], dtype=torch.float32)
@@ -202,7 +206,8 @@ def test_the_loss_decreases_on_a_fixed_batch(whisper: Path, beeps_run: Path, lay
 
 def test_the_mean_of_a_clip_does_not_depend_on_the_order_of_its_frames(whisper: Path, beeps_run: Path) -> None:
     distillation, _ = make(whisper, beeps_run, weight=1.0, mean_weight=1.0)
-    distillation.states = [np.random.default_rng(row).standard_normal((100, 16)) for row in range(2)].__getitem__
+    states_of = [np.random.default_rng(row).standard_normal((100, 16)) for row in range(2)].__getitem__
+    distillation.states["train"] = states_of
     distillation.mean_statistics = torch.full((16,), 0.1), torch.full((16,), 0.5)
     inputs = {"input_features": torch.zeros(2, 200, 24), "attention_mask": torch.ones(2, 200)}
     sources = torch.tensor([[0, -1, 0, 1], [1, -1, 0, 1]], dtype=torch.float32)
@@ -215,7 +220,7 @@ def test_the_mean_of_a_clip_does_not_depend_on_the_order_of_its_frames(whisper: 
     assert loss(hidden.flip(0)) != pytest.approx(loss(hidden), abs=1e-3), "but on the clip"
     with torch.no_grad():  # An exact prediction of the mean has the smallest loss: the similarity is 1.
         distillation.projection.weight.zero_()
-        mean = np.concatenate([distillation._targets(row, 50, 200)[0] for row in sources.tolist()[:1]]).mean(0)
+        mean = distillation._targets(states_of, sources[0].tolist(), 50, 200)[0].mean(0)
         distillation.projection.bias.copy_(torch.from_numpy(mean))
     alone = {"input_features": inputs["input_features"][:1], "attention_mask": inputs["attention_mask"][:1]}
     least = distillation(torch.tensor(0.0), [hidden[:1]] * 2, alone, sources[:1])
@@ -228,7 +233,7 @@ def test_the_mean_is_standardized_over_the_recordings(
     audio = list(load_recipe(tones_recipe).corpus.load()["train"]["audio"])[:5]
     distillation, _ = make(whisper, tones_run, mean_weight=0.5)
     teacher = TeacherEncoder(EncoderTeacher(str(whisper)))
-    distillation.read(teacher, audio, [1.0] * 5)
+    distillation.read(teacher, {"train": SimpleNamespace(audio=audio, own_durations=[1.0] * 5)})
     means = np.stack([teacher.states_of(source).mean(axis=0, dtype=np.float32) for source in audio])
     shift, scale = distillation.mean_statistics
     np.testing.assert_allclose(shift.numpy(), means.mean(axis=0), atol=1e-5)
@@ -263,6 +268,43 @@ def test_a_classifier_learns_and_its_folder_has_no_projection(taught_run: Path, 
     assert recipe.training.encoder_teacher() == EncoderTeacher(str(whisper), mean_weight=0.3), (
         "with all defaults written out"
     )
+
+
+def test_states_alone_are_validated_by_the_loss_of_the_teacher(
+    whisper: Path, tones_recipe: Path, cache: Path, tmp_path: Path
+) -> None:
+    recordings = tmp_path / "recordings" / "all"  # A single class.
+    recordings.mkdir(parents=True)
+    for source in list(load_recipe(tones_recipe).corpus.load()["train"]["audio"])[:10]:
+        shutil.copy(source["path"], recordings)
+    words = ["--corpus.name", "folder", "--data_dir", str(recordings.parent), "--speaker_pattern", "null"]
+    words += ["--validation_fraction", "0.3", "--training.max_steps", "4", "--training.eval_steps", "2"]
+    with pytest.raises(CorpusError, match="has one class in train"):
+        train(load_recipe(tones_recipe, words), tmp_path / "labeled")
+
+    teacher = {"model": str(whisper), "weight": 1, "mean_weight": 0.3}
+    words += ["--training.teacher", json.dumps(teacher), "--training.load_best_model_at_end", "true"]
+    recipe = load_recipe(tones_recipe, words)
+    result = train(recipe, tmp_path / "run")
+    assert result.metrics == {}
+    assert not (result.run_dir / "evaluation").is_dir()
+    log = [entry for entry in json.loads((result.run_dir / "training.json").read_text())["log"] if "eval_loss" in entry]
+    assert [entry["step"] for entry in log] == [2, 4]
+    assert not any("accuracy" in key for entry in log for key in entry)
+
+    best = min(log, key=lambda entry: entry["eval_loss"])
+    loaded = load_model(result.run_dir)
+    parts, _ = prepare(recipe)
+    distillation, validation = parts.distillation, parts.datasets["validation"]
+    assert isinstance(distillation, StateDistillation)
+    projection = result.run_dir / "checkpoints" / f"checkpoint-{best['step']}" / PROJECTION_FILE
+    distillation.projection.load_state_dict(load_file(projection))
+    batch = SpeechCollator(loaded.feature_extractor, torch.tensor)([validation[row] for row in range(len(validation))])
+    features = {key: batch[key] for key in ("input_features", "attention_mask") if key in batch}
+    with torch.no_grad():
+        hidden = loaded.model.eval()(**features, output_hidden_states=True).hidden_states
+        expected = distillation(torch.tensor(9.0), hidden, features, batch["sources"], "validation")
+    assert best["eval_loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_resumed_run_is_identical(taught_run: Path, tmp_path: Path) -> None:

@@ -46,14 +46,22 @@ def train(
     result = train_recipe(loaded, output_dir, resume=resume, overwrite=overwrite, command=command_line())
     if not process_state().is_main_process:  # Another process evaluates and reports.
         return
+    run_dir = result.run_dir
+    if loaded.training.learns_labels:
+        headline = _headline(run_dir, result.metrics, loaded.corpus.name)
+        commands = [
+            f"{loaded.task.verb} {run_dir} SOUND_FILE",
+            f"evaluate {run_dir} --split test",
+            f"train {run_dir / 'recipe.yaml'} {_next_training(loaded, run_dir)}",
+        ]
+    else:
+        headline, commands = "Trained on the teacher's states alone.", [f"train RECIPE --init_from {run_dir}"]
     echo(
-        f"\n{_headline(result.run_dir, result.metrics, loaded.corpus.name)}"
-        f"   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
-        f"The model is in {result.run_dir}. Next:\n"
-        f"  hf-speech {loaded.task.verb} {result.run_dir} SOUND_FILE\n"
-        f"  hf-speech evaluate {result.run_dir} --split test\n"
-        f"  hf-speech train {result.run_dir / 'recipe.yaml'} {_next_training(loaded, result.run_dir)}"
+        f"\n{headline}   ({result.num_parameters:,} parameters, trained in {result.seconds / 60:.1f} minutes)\n"
+        f"The model is in {run_dir}. Next:"
     )
+    for line in commands:
+        echo(f"  hf-speech {line}")
 
 
 def _headline(run_dir: Path, metrics: Mapping[str, object], corpus: str) -> str:

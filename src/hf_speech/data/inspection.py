@@ -233,15 +233,19 @@ def _reject_unseen_classes(dataset_dict: DatasetDict, report: InspectionReport) 
 
 
 def _check_train(dataset_dict: DatasetDict, report: InspectionReport) -> None:
-    """Raises `CorpusError` if the training split has no good rows, or only one class."""
-    train = dataset_dict.get("train")
-    if train is None:
-        return
-    good = report.splits["train"].good_indices
-    if not good:
+    """Raises `CorpusError` if the training split has no good rows."""
+    if "train" in dataset_dict and not report.splits["train"].good_indices:
         raise CorpusError(f"The corpus {report.corpus!r} has no utterance to train on: check its train split.")
-    if (column := _class_column(train)) is not None and len(set(train.select(good)[column])) < 2:
-        raise CorpusError(f"The corpus {report.corpus!r} has one class in train: add utterances of another class.")
+
+
+def check_classes(train: Dataset, corpus: str) -> None:
+    """Checks that a model can learn classes from a training split, if its targets are classes.
+
+    Raises:
+        CorpusError: If all utterances are of the same class.
+    """
+    if (column := _class_column(train)) is not None and len(set(train[column])) < 2:
+        raise CorpusError(f"The corpus {corpus!r} has one class in train: add utterances of another class.")
 
 
 def _class_column(rows: Dataset) -> str | None:

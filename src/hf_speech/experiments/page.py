@@ -88,7 +88,7 @@ def _rows(item: Item, record: dict[str, Any] | None, train: bool) -> list[list[s
     if labels := record.get("labels"):
         notes.append(f"{labels['labels']:,} labeled recordings with a word error rate of {100 * labels['wer']:.1f}%")
     runs = [RunRecord.from_dict(content) for content in record["records"]]
-    corpora = runs[0].evaluations[item.split].get("per_corpus") or {}
+    corpora = (runs[0].evaluations[item.split].get("per_corpus") or {}) if item.is_labeled else {}
     if len(corpora) > 1:
         description = _with_notes(item.description, notes)
         return [
@@ -108,24 +108,29 @@ def _with_notes(description: str, notes: Sequence[str]) -> str:
 
 
 def _row(item: Item, description: str, runs: Sequence[RunRecord], train: bool) -> list[str]:
-    value, low, high = pooled(runs, item.split)
     command = runs[0].command if len(runs) == 1 else f"make experiments EXPERIMENT={item.name}"
-    metric = runs[0].metric
-    name = metric.replace("_", " ") if "_" in metric or metric == "accuracy" else metric.upper()
-    on_train = [format_value(metric, pooled(runs, "train")[0] if "train" in runs[0].evaluations else None)]
-    results = [
-        f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
-        f"**{format_value(metric, value)}{metric_named(metric).unit}** {name}",
-        format_interval(metric, (low, high)),
-    ]
     return [
         description,
-        *(results if item.is_labeled else [""] * len(results)),
-        *(on_train if train else []),
+        *(_results(item, runs, train) if item.is_labeled else [""] * (4 if train else 3)),
         f"{runs[0].num_parameters:,}",
         f"{sum(run.seconds for run in runs) / 60:.1f}",
         f"`{command}`",
     ]
+
+
+def _results(item: Item, runs: Sequence[RunRecord], train: bool) -> list[str]:
+    """Returns the cells: split, metric, its interval, and with `train` the metric on the training split."""
+    value, low, high = pooled(runs, item.split)
+    metric = runs[0].metric
+    name = metric.replace("_", " ") if "_" in metric or metric == "accuracy" else metric.upper()
+    cells = [
+        f"{item.split} ({sum(run.evaluations[item.split]['num_utterances'] for run in runs):,})",
+        f"**{format_value(metric, value)}{metric_named(metric).unit}** {name}",
+        format_interval(metric, (low, high)),
+    ]
+    if train:
+        cells.append(format_value(metric, pooled(runs, "train")[0] if "train" in runs[0].evaluations else None))
+    return cells
 
 
 def pooled(runs: Sequence[RunRecord], split: str) -> tuple[float, float, float]:

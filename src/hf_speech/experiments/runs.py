@@ -29,13 +29,16 @@ class RunRecord:
 
     Attributes:
         task: Name of the task.
-        evaluations: The content of the evaluation file of each split, without its tables.
+        evaluations: The content of the evaluation file of each split, without its tables; empty for a model that has
+            not learned labels.
+        num_parameters: Number of parameters of the model.
         seconds: Wall-clock time of the training.
         command: The command that trains it.
     """
 
     task: str
     evaluations: dict[str, dict[str, Any]]
+    num_parameters: int
     seconds: float
     command: str
 
@@ -43,11 +46,6 @@ class RunRecord:
     def metric(self) -> str:
         """The main metric of the task, which evaluations list first."""
         return next(iter(next(iter(self.evaluations.values()))["metrics"]))
-
-    @property
-    def num_parameters(self) -> int:
-        """The number of parameters of the model."""
-        return int(next(iter(self.evaluations.values()))["num_parameters"])
 
     def value(self, split: str) -> float | None:
         """Returns the main metric on a split, None if the split was not evaluated."""
@@ -77,7 +75,9 @@ class RunRecord:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> RunRecord:
         """Returns the record that `to_dict` was called on."""
-        return cls(**content)
+        # Older records have the number of parameters only in their evaluations.
+        first: dict[str, Any] = next(iter(content["evaluations"].values()), {})
+        return cls(**{"num_parameters": first.get("num_parameters"), **content})
 
 
 # Keys of an evaluation file that are recorded: the metrics, the data and their origin.
@@ -87,8 +87,12 @@ EVALUATION_KEYS = (
 )
 
 
-def read_run(run_dir: Path) -> RunRecord:
+def read_run(run_dir: Path, is_evaluated: bool = True) -> RunRecord:
     """Reads the results of a run.
+
+    Args:
+        run_dir: The run folder.
+        is_evaluated: Whether the run must have been evaluated.
 
     Raises:
         ModelError: If the run is not finished or has not been evaluated.
@@ -102,14 +106,14 @@ def read_run(run_dir: Path) -> RunRecord:
         }
     except FileNotFoundError as error:
         raise ModelError(f"{run_dir} is not a finished run: train it first.") from error
-    if not reports:
+    if is_evaluated and not reports:
         raise ModelError(f"{run_dir} has not been evaluated: run `hf-speech evaluate {run_dir}`.")
     evaluations = {split: {key: report.get(key) for key in EVALUATION_KEYS} for split, report in reports.items()}
     for split, report in reports.items():
         conditions = report["real_time_factor_conditions"]
         evaluations[split]["machine"] = {key: conditions.get(key) for key in ("processor", "threads", "device")}
-    task = next(iter(reports.values()))["task"]
-    return RunRecord(task, evaluations, training["seconds"], training["command"])
+    first = next(iter(reports.values()), training)
+    return RunRecord(first["task"], evaluations, first["num_parameters"], training["seconds"], training["command"])
 
 
 def finish_run(
@@ -119,7 +123,7 @@ def finish_run(
     splits: Sequence[str] = SPLITS,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> RunRecord:
-    """Trains a run, unless it is finished, and reads its results.
+    """Trains a run, unless it is finished, and reads its results; without `splits`, it is not evaluated.
 
     Raises:
         RecipeError: If the folder has a run of another recipe.
@@ -139,7 +143,7 @@ def finish_run(
             splits=splits,
             callbacks=callbacks,
         )
-    return read_run(run_dir)
+    return read_run(run_dir, is_evaluated=bool(splits))
 
 
 def is_finished(run_dir: Path, splits: Sequence[str] = SPLITS) -> bool:

@@ -48,8 +48,7 @@ class Item:
         base: Name of the item whose model the training starts from, which must be run first.
         tested_on: For a recipe that trains on synthesized speech: the corpus of recordings whose test split is
             evaluated. `folder` is then the folder of this corpus.
-        is_labeled: Whether the model learns from labels. If not, as for a base model that only learns from a teacher's
-            states, its metrics mean nothing and are not shown.
+        is_labeled: Whether the model learns labels. A base model that only learns a teacher's states is not evaluated.
     """
 
     name: str
@@ -70,6 +69,8 @@ class Item:
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits of the recipe's corpus that are evaluated."""
+        if not self.is_labeled:
+            return ()
         if self.tested_on:
             return ("validation",)
         return tuple(dict.fromkeys(("validation", self.split)))

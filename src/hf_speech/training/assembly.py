@@ -87,7 +87,7 @@ def make_trainer(
         train_dataset=parts.datasets["train"],
         eval_dataset=validation,
         processing_class=parts.extractor,
-        compute_metrics=compute_metrics,
+        compute_metrics=compute_metrics if options.learns_labels else None,
         preprocess_logits_for_metrics=task.preprocess_logits_for_metrics,
     )
     _set_epochs(trainer, options.min_steps)

@@ -46,7 +46,12 @@ class Distillation:
         teacher: The teacher, which is not trained.
         extractor: The student's feature extractor.
         weight: Weight of the teacher's loss, 0 to 1; the labels get the rest.
+
+    Attributes:
+        evaluates: Whether validation computes this loss instead of that of the labels.
     """
+
+    evaluates = False
 
     def __init__(self, teacher: LoadedModel, extractor: Any, weight: float) -> None:
         self.weight = weight
@@ -145,8 +150,9 @@ class StateDistillation:
         extractor: The student's feature extractor.
 
     Attributes:
+        evaluates: Whether validation computes this loss instead of that of the labels, which are not learned.
         projection: Linear layer from a state of the student to the states of the teacher's layers.
-        states: Function that returns the teacher's states `(states, width)` of a row of the training split.
+        states: For each split, a function that returns the teacher's states `(states, width)` of a row.
         mean_statistics: Mean and standard deviation `(width,)` of the mean states of the recordings, for `mean_weight`.
 
     Raises:
@@ -172,36 +178,35 @@ class StateDistillation:
                 f"The recipe's model has the layers 1 to {len(states) - 1} (0 is the front end), and "
                 f"training.teacher.student_layer is {self.layer}: choose one of them."
             )
-        self.weight = options.weight
+        self.weight, self._cache = options.weight, options.cache
+        self.evaluates = options.weight == 1
         self._rate, self._num_layers = teacher.rate, len(teacher.layers)
         self.projection = nn.Linear(states[self.layer].shape[-1], teacher.width)
         self._feature_seconds = extractor.hop_length / extractor.sampling_rate
         self._seconds = length // states[self.layer].shape[1] * self._feature_seconds
         self._mean_weight = options.mean_weight
-        self.states: Callable[[int], np.ndarray]  # Set by `read`.
+        self.states: dict[str, Callable[[int], np.ndarray]] = {}
         self.mean_statistics: tuple[torch.Tensor, torch.Tensor]
 
-    def read(
-        self,
-        teacher: TeacherEncoder,
-        audio: Sequence[Mapping[str, Any]],
-        durations: Sequence[float] | None = None,
-    ) -> None:
-        """Sets the recordings of the training split.
+    def read(self, teacher: TeacherEncoder, datasets: Mapping[str, Any]) -> None:
+        """Sets the recordings of the splits, and computes their states now if they are cached.
 
         Args:
             teacher: The teacher.
-            audio: The recordings.
-            durations: Their durations in seconds, to compute and cache all states now; None to compute them on demand.
+            datasets: The `SpeechDataset`s of the splits; the training split is required.
         """
-        if durations is None:
-            self.states = lambda row: teacher.states_of(audio[row])
-        else:
-            self.states = cached = CachedStates(teacher, audio, durations)
-            if self._mean_weight:
-                means = np.stack([cached(row).mean(axis=0, dtype=np.float32) for row in range(len(audio))])
-                statistics = means.mean(axis=0), means.std(axis=0) + DEVIATION_FLOOR
-                self.mean_statistics = torch.from_numpy(statistics[0]), torch.from_numpy(statistics[1])
+        for split in ("train", "validation") if self.evaluates else ("train",):
+            if (dataset := datasets.get(split)) is None:
+                continue
+            if self._cache:
+                self.states[split] = CachedStates(teacher, dataset.audio, dataset.own_durations)
+            else:
+                self.states[split] = lambda row, audio=dataset.audio: teacher.states_of(audio[row])
+        if self._mean_weight:
+            states = map(self.states["train"], range(len(datasets["train"].audio)))
+            means = np.stack([each.mean(axis=0, dtype=np.float32) for each in states])
+            statistics = means.mean(axis=0), means.std(axis=0) + DEVIATION_FLOOR
+            self.mean_statistics = torch.from_numpy(statistics[0]), torch.from_numpy(statistics[1])
 
     def attach(self, model: PreTrainedModel) -> None:
         """Adds the projection to the model, but not to its saved weights."""
@@ -214,6 +219,7 @@ class StateDistillation:
         hidden_states: Sequence[torch.Tensor],
         inputs: Mapping[str, Any],
         sources: torch.Tensor,
+        split: str = "train",
     ) -> torch.Tensor:
         """Computes the loss of a batch.
 
@@ -222,6 +228,7 @@ class StateDistillation:
             hidden_states: Hidden states of the student, each `(batch, frames, size)`.
             inputs: The batch, with `input_features` and optionally `attention_mask`.
             sources: Sources of the clips, from `SpeechCollator`.
+            split: The split of the clips.
 
         Returns:
             The weighted sum of `loss` and the distance of the predicted states, averaged over frames (or clips) and
@@ -230,7 +237,8 @@ class StateDistillation:
         hidden, mask = hidden_states[self.layer], inputs.get("attention_mask")
         lengths = torch.full((len(hidden),), inputs["input_features"].shape[1]) if mask is None else mask.sum(dim=1)
         clips = zip(sources.tolist(), lengths.tolist(), strict=True)
-        targets = [self._targets(source, hidden.shape[1], length) for source, length in clips]
+        states = self.states[split]
+        targets = [self._targets(states, source, hidden.shape[1], length) for source, length in clips]
         known = torch.from_numpy(np.stack([known for _, known in targets])).to(hidden.device)
         target = torch.from_numpy(np.concatenate([states for states, _ in targets])).to(hidden.device)
         predicted, target = self.projection(hidden[known]).float(), target.float()
@@ -239,8 +247,8 @@ class StateDistillation:
             counts = known.sum(dim=1).tolist()
             shift, scale = (each.to(hidden.device) for each in self.mean_statistics)
             means = [
-                torch.stack([(clip.mean(dim=0) - shift) / scale for clip in states.split(counts) if len(clip)])
-                for states in (predicted, target)
+                torch.stack([(clip.mean(dim=0) - shift) / scale for clip in frames.split(counts) if len(clip)])
+                for frames in (predicted, target)
             ]
             distance = distance + self._mean_weight * self._distance(*means)
         return (1 - self.weight) * loss + self.weight * distance
@@ -251,16 +259,19 @@ class StateDistillation:
         distance = (predicted - target).abs().mean(-1) - F.logsigmoid(F.cosine_similarity(predicted, target, dim=-1))
         return distance.sum() / max(distance.numel(), 1)
 
-    def _targets(self, source: Sequence[float], frames: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+    def _targets(
+        self, states_of: Callable[[int], np.ndarray], source: Sequence[float], frames: int, length: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the target states `(known frames, width)` of a clip, and a mask `(frames,)` of the known frames.
 
         Args:
+            states_of: Returns the teacher's states of a row.
             source: Source of the clip, a row of `sources`.
             frames: Number of the student's frames, including padding.
             length: Number of feature frames of the clip.
         """
         row, follower, begin, rate = source
-        states = np.concatenate([self.states(int(each)) for each in (row, follower) if each >= 0])
+        states = np.concatenate([states_of(int(each)) for each in (row, follower) if each >= 0])
         middles = (np.arange(frames) + 0.5) * self._seconds
         positions = (begin + rate * middles) * self._rate
         known = (middles < length * self._feature_seconds) & (positions >= 0) & (positions < len(states))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +23,8 @@ class EncoderTeacher:
     Args:
         model: Folder or Hub id (`owner/name`, `owner/name@revision`) of a Whisper, wav2vec 2.0, HuBERT or WavLM model.
         layers: Layers of the teacher's encoder, numbered from 1 (0 is the input of the first layer); null for the last.
-        weight: Weight of the teacher's loss; the labels get the rest. With 1, the labels are not used.
+        weight: Weight of the teacher's loss; the labels get the rest. With 1, the labels are not learned, and the model
+            is evaluated by the teacher's loss.
         student_layer: The recurrent layer that predicts the states, numbered from 1 (0 is the front end); null for the
             last.
         mean_weight: Weight, within the teacher's loss, of the mean state of each clip; the single states get the rest.
@@ -179,15 +180,30 @@ class TrainingOptions:
         """Returns the teacher if it is a mapping, else None."""
         return EncoderTeacher.parse(self.teacher) if isinstance(self.teacher, Mapping) else None
 
+    @property
+    def learns_labels(self) -> bool:
+        """Whether the labels are learned, and not only the states of a teacher."""
+        teacher = self.encoder_teacher()
+        return teacher is None or teacher.weight < 1
+
     def check_metric(self, known: Sequence[str]) -> None:
         """Checks the metric for the best model.
 
         Raises:
-            RecipeError: If `metric_for_best_model` is neither the loss nor one of `known`.
+            RecipeError: If `metric_for_best_model` is neither the loss nor one of `known`, or if it is a metric of
+                labels that are not learned.
         """
-        if (name := self.metric_for_best_model) and name.removeprefix("eval_") not in {"loss", *known}:
+        name = self.metric_for_best_model
+        if name is None or name.removeprefix("eval_") == "loss":
+            return
+        if name.removeprefix("eval_") not in known:
             raise RecipeError(
                 f"There is no metric {name!r} (training.metric_for_best_model): {nearest(name, {'loss', *known})}"
+            )
+        if not self.learns_labels:
+            raise RecipeError(
+                f"training.metric_for_best_model is {name!r}, a metric of the labels, which are not learned with "
+                "training.teacher.weight 1: set it to loss."
             )
 
     def check_without_validation(self) -> None:
@@ -196,31 +212,16 @@ class TrainingOptions:
         Raises:
             RecipeError: If an option needs a validation split.
         """
-        for key, disabled in self._selections():
-            raise RecipeError(
-                f"training.{key} needs a validation split: set it to {disabled}, or add a validation split to the "
-                "corpus."
-            )
-
-    def check_teacher(self) -> None:
-        """Checks the options for a teacher whose states are all that is learned.
-
-        Raises:
-            RecipeError: If an option selects a model by labels that are not learned.
-        """
-        teacher = self.encoder_teacher()
-        for key, disabled in self._selections() if teacher is not None and teacher.weight == 1 else ():
-            raise RecipeError(
-                f"training.{key} compares metrics of the labels, which are not learned with training.teacher.weight 1: "
-                f"set it to {disabled}."
-            )
-
-    def _selections(self) -> Iterator[tuple[str, str]]:
-        """Yields the options that select a model by its metrics, with their values in YAML that disable them."""
-        if self.load_best_model_at_end:
-            yield "load_best_model_at_end", "false"
-        if self.early_stopping_patience is not None:
-            yield "early_stopping_patience", "null"
+        options = (
+            ("load_best_model_at_end", self.load_best_model_at_end, "false"),
+            ("early_stopping_patience", self.early_stopping_patience is not None, "null"),
+        )
+        for key, is_on, off in options:
+            if is_on:
+                raise RecipeError(
+                    f"training.{key} needs a validation split: set it to {off}, or add a validation split to the "
+                    "corpus."
+                )
 
     def training_arguments(
         self, run_dir: Path, metric: str, greater_is_better: bool, validates: bool = True
@@ -229,7 +230,7 @@ class TrainingOptions:
 
         Args:
             run_dir: The run folder.
-            metric: The metric for the best model if the recipe sets none.
+            metric: The metric for the best model if the recipe sets none and labels are learned; otherwise the loss.
             greater_is_better: Whether higher values of `metric` are better.
             validates: Whether there is a validation split.
 
@@ -240,7 +241,8 @@ class TrainingOptions:
         from transformers import TrainingArguments
 
         values = {name: value for name, value in vars(self).items() if name in _trainer_options()}
-        values["metric_for_best_model"] = (self.metric_for_best_model or metric).removeprefix("eval_")
+        metric = self.metric_for_best_model or (metric if self.learns_labels else "loss")
+        values["metric_for_best_model"] = metric.removeprefix("eval_")
         values["greater_is_better"] = greater_is_better and values["metric_for_best_model"] != "loss"
         strategy = "epoch" if self.eval_steps is None else "steps"
         if self.eval_steps is not None:

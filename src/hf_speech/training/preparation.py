@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from hf_speech.data.dataset import SpeechDataset
 from hf_speech.data.first_pass import FirstPass
-from hf_speech.data.inspection import inspect_corpus
+from hf_speech.data.inspection import check_classes, inspect_corpus
 from hf_speech.data.reports import InspectionReport
 from hf_speech.data.stream import SpeechStream
 from hf_speech.models import SpeechFeatureExtractor
@@ -58,7 +58,6 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         The parts, and the report of the corpus inspection.
     """
     state = state or process_state()
-    recipe.training.check_teacher()
     base = None if recipe.warm_start.init_from is None else BaseModel.open(recipe.warm_start.init_from)
     if base is not None:
         base.check(recipe)
@@ -72,6 +71,8 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         first_pass = FirstPass(extractor)
         corpus, report = inspect_corpus(corpus, recipe.corpus, extractor.sampling_rate, first_pass)
     check_same_corpus(state, corpus, report)
+    if recipe.training.learns_labels:
+        check_classes(corpus["train"], report.corpus)
     if not corpus["validation"]:
         recipe.training.check_without_validation()
     if base is not None and recipe.warm_start.init_outputs == "keep":
@@ -108,6 +109,5 @@ def prepare(recipe: Recipe, state: PartialState | None = None) -> tuple[Parts, I
         distillation = StateDistillation(options, teacher, model, extractor)
     datasets = make_datasets(recipe, extractor, corpus, tokenizer, lexicon, stream, first_pass)
     if options is not None and isinstance(distillation, StateDistillation):
-        train: Any = datasets["train"]
-        distillation.read(teacher, train.audio, train.own_durations if options.cache else None)
+        distillation.read(teacher, datasets)
     return Parts(corpus, extractor, tokenizer, lexicon, model, datasets, record, distillation), report

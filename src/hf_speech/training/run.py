@@ -77,7 +77,7 @@ def train(
         resume: Whether to continue from the last intact checkpoint in the run folder.
         overwrite: Whether to replace an existing run folder.
         command: The command line, to record in evaluation files.
-        splits: Splits to evaluate at the end; comparisons omit the test split.
+        splits: Splits to evaluate at the end, if labels are learned; comparisons omit the test split.
         callbacks: Further callbacks for the Trainer.
 
     Returns:
@@ -119,11 +119,13 @@ def train(
             result = TrainingResult(run_dir, parts.model.num_parameters(), stopwatch.seconds)
             if state.is_main_process:
                 parts.model = trainer.accelerator.unwrap_model(trainer.model)
-                history = {"seconds": result.seconds, "command": command, "machine": machine(state.device)}
+                history = {"task": recipe.task.name, "num_parameters": result.num_parameters}
+                history |= {"seconds": result.seconds, "command": command, "machine": machine(state.device)}
                 history |= {"versions": versions(), "log": trainer.state.log_history, **trainer.summary()}
                 _save(recipe, parts, run_dir, history)
                 left_out = {split: list(found.bad.values()) for split, found in report.splits.items()}
-                _evaluate(recipe, parts, result, command, splits, left_out)
+                if recipe.training.learns_labels:
+                    _evaluate(recipe, parts, result, command, splits, left_out)
         state.wait_for_everyone()
     return result
 

@@ -93,14 +93,18 @@ class SpeechTrainer(SnapshotPushes):
                 self.profile.add_batch(seconds)
         if self.freezing is not None and model.training:
             self.freezing.before_forward(self.state.epoch or 0.0)
-        if self.distillation is None or not model.training:
+        distillation = self.distillation
+        if distillation is None or not (model.training or distillation.evaluates):
             return super().compute_loss(model, inputs, *args, **kwargs)
-        if isinstance(self.distillation, StateDistillation):
+        if isinstance(distillation, StateDistillation):
             inputs["output_hidden_states"] = True
         loss, outputs = super().compute_loss(model, inputs, *args, **(kwargs | {"return_outputs": True}))
-        if isinstance(self.distillation, StateDistillation):
-            return self.distillation(loss, outputs.hidden_states, inputs, sources)
-        return self.distillation(loss, outputs.logits, inputs)
+        if isinstance(distillation, StateDistillation):
+            split = "train" if model.training else "validation"
+            loss = distillation(loss, outputs.hidden_states, inputs, sources, split)
+        else:
+            loss = distillation(loss, outputs.logits, inputs)
+        return (loss, outputs) if kwargs.get("return_outputs") else loss
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Runs the forward and backward pass of a batch, without gradients of frozen parts."""
