@@ -9,6 +9,7 @@ from hf_speech.experiments.pseudo_labels import PseudoLabelItem, labels_path
 from hf_speech.experiments.published import AN4, ARABIC, FSDD, PUBLISHED, RAVDESS, SPEECHOCEAN
 from hf_speech.experiments.suite import RUNS, Experiment, Item
 
+LISTENER = ("--model.dropout", "0.1", "--augmentation.variants", "2")
 SMALL_EMOTION = ("--model.hidden_size", "144")
 # A folder with two subfolders: train-clean-5 of LibriSpeech and cv-valid-dev of Common Voice.
 LISTENING = "listening"
@@ -25,13 +26,14 @@ DISTILLED = (
     *("--validation_fraction", "0"),
 )
 LESS_REGULARIZED = (
-    *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.8), "--training.learning_rate", "2e-3", "--model.dropout", "0.1"),
-    *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1", "--training.num_train_epochs", "14"),
-    *("--validation_fraction", "0"),
+    *(*SMALL_EMOTION, *taught_by_whisper(0.5, 0.8), "--model.dropout", "0.1"),
+    *("--model.num_time_masks", "1", "--model.num_frequency_masks", "1", "--validation_fraction", "0"),
 )
 
 
-def listener(name: str, description: str, mean_weight: float, epochs: int, base: str = "") -> Item:
+def listener(
+    name: str, description: str, mean_weight: float, epochs: int, options: tuple[str, ...], base: str = ""
+) -> Item:
     """Returns a training on the states of Whisper alone, without labels."""
     return Item(
         name,
@@ -39,10 +41,9 @@ def listener(name: str, description: str, mean_weight: float, epochs: int, base:
         "emotion",
         LISTENING,
         (
-            *("--corpus.name", "folder", "--name", "listener", *SMALL_EMOTION, "--model.dropout", "0.1"),
+            *("--corpus.name", "folder", "--name", "listener", *SMALL_EMOTION, *options),
             *(*taught_by_whisper(1, mean_weight), "--training.num_train_epochs", str(epochs)),
-            *("--augmentation.variants", "2", "--bad_rows", "skip"),
-            *("--test_fraction", "0", "--validation_fraction", "0.02"),
+            *("--bad_rows", "skip", "--test_fraction", "0", "--validation_fraction", "0.02"),
         ),
         minutes=25,
         split="validation",
@@ -65,13 +66,26 @@ TWO_CORPORA = Experiment(
             "base model: predicts states of Whisper tiny.en on 10 h of LibriSpeech and Common Voice, without labels",
             mean_weight=0,
             epochs=10,
+            options=LISTENER,
         ),
         listener(
             "emotion-listener",
             "base model: the same, continued with their means over each recording",
             mean_weight=0.7,
             epochs=6,
+            options=LISTENER,
             base="emotion-listener-start",
+        ),
+        listener(
+            "emotion-listener-fast",
+            "base model: both in one training, without masks and dropout, with four times the learning rate",
+            mean_weight=0.9,
+            epochs=14,
+            options=(
+                *("--model.dropout", "0", "--model.num_time_masks", "0", "--model.num_frequency_masks", "0"),
+                *("--augmentation.variants", "3", "--augmentation.probability", "0.5"),
+                *("--training.learning_rate", "4e-3"),
+            ),
         ),
         Item(
             "emotion-distilled",
@@ -106,7 +120,7 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", f"[{{name: crema_d, weight: 1}}, {{name: ravdess, weight: 0, {SIX_CLASSES}}}]"),
-                *LESS_REGULARIZED,
+                *(*LESS_REGULARIZED, "--training.learning_rate", "2e-3", "--training.num_train_epochs", "14"),
             ),
             minutes=50,
             folds=5,
@@ -120,11 +134,13 @@ TWO_CORPORA = Experiment(
             ".",
             (
                 *("--corpus", "[{name: ravdess, weight: 3}, {name: crema_d, weight: 5}]"),
-                *LESS_REGULARIZED,
+                *(*LESS_REGULARIZED, "--training.learning_rate", "4e-3", "--training.num_train_epochs", "12"),
+                *("--augmentation.variants", "3"),
             ),
-            minutes=45,
+            minutes=60,
             folds=5,
-            base="emotion-listener",
+            note="The settings were chosen on 8 of the 24 and 17 of the 91 actors.",
+            base="emotion-listener-fast",
         ),
     ),
 )

@@ -11,6 +11,7 @@ projection is part of the model only during training. Checkpoints store it in a 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -201,7 +202,7 @@ class StateDistillation:
             if self._cache:
                 self.states[split] = CachedStates(teacher, dataset.audio, dataset.own_durations)
             else:
-                self.states[split] = lambda row, audio=dataset.audio: teacher.states_of(audio[row])
+                self.states[split] = functools.partial(_states_of, teacher, dataset.audio)
         if self._mean_weight:
             states = map(self.states["train"], range(len(datasets["train"].audio)))
             means = np.stack([each.mean(axis=0, dtype=np.float32) for each in states])
@@ -312,6 +313,10 @@ class ProjectionFiles(TrainerCallback):
         """Removes the projection from the model."""
         delattr(model, PROJECTION)
         model._keys_to_ignore_on_save = set()
+
+
+def _states_of(teacher: TeacherEncoder, audio: Sequence[Mapping[str, Any]], row: int) -> np.ndarray:
+    return teacher.states_of(audio[row])
 
 
 def _refuse_mixup(config: Any) -> None:
