@@ -19,8 +19,6 @@ PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 MODELS = sorted(path for path in PRETRAINED.iterdir() if path.is_dir())
 CORPORA = {"fsdd": "free-spoken-digit-dataset", "an4": "an4", "folder": "mini_speech_commands"}
 
-SUFFIXES = {"", ".json", ".safetensors", ".py", ".yaml", ".png", ".csv", ".md", ".arpa", ".ngram", ".txt"}
-
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
 def test_evaluations_match_the_weights(folder: Path) -> None:

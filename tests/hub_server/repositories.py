@@ -9,7 +9,7 @@ import yaml
 from starlette.responses import JSONResponse, Response
 
 from hub_server.app import REPO, Call, HubApp, Refused, route
-from hub_server.storage import Conflict, Missing, Repository
+from hub_server.storage import Conflict, Repository
 
 
 @route("GET", r"/api/whoami-v2")
@@ -41,16 +41,6 @@ def create(hub: HubApp, call: Call) -> Response:
         repository.state[table] = {item["key"]: item for item in asked.get(table) or []}
     repository.save()
     return JSONResponse({"url": hub.page(repository), "name": name, "id": name})
-
-
-@route("DELETE", r"/api/repos/delete")
-def delete(hub: HubApp, call: Call) -> Response:
-    asked = call.json
-    assert call.account is not None
-    name = f"{asked.get('organization') or call.account.name}/{asked['name']}"
-    hub.repository(call, asked.get("type") or "model", name, write=True)
-    hub.storage.delete(asked.get("type") or "model", name)
-    return JSONResponse({})
 
 
 @route("PUT", REPO + "/settings")
@@ -139,16 +129,6 @@ def make_ref(hub: HubApp, call: Call, kind: str, name: str, what: str, revision:
     return JSONResponse({})
 
 
-@route("DELETE", REPO + r"/(?P<what>branch|tag)/(?P<revision>[^/]+)")
-def delete_ref(hub: HubApp, call: Call, kind: str, name: str, what: str, revision: str) -> Response:
-    repository = hub.repository(call, kind, name, write=True)
-    ref = f"refs/{'tags' if what == 'tag' else 'heads'}/{revision}"
-    if repository.refs.pop(ref, None) is None:
-        raise Missing("RevisionNotFound", f"Invalid rev id: {revision}")
-    repository.save()
-    return JSONResponse({})
-
-
 def runtime_of(repository: Repository) -> dict[str, Any]:
     stage = "BUILDING" if "README.md" in repository.files("main") else "NO_APP_FILE"
     hardware = repository.state.get("hardware") or "cpu-basic"
@@ -175,12 +155,11 @@ def set_space_value(hub: HubApp, call: Call, name: str, table: str) -> Response:
     return space_values(hub, call, name, table)
 
 
-@route("POST", r"/api/spaces/(?P<name>[^/]+/[^/]+)/(?P<what>hardware|pause|restart|sleeptime)")
-def change_space(hub: HubApp, call: Call, name: str, what: str) -> Response:
+@route("POST", r"/api/spaces/(?P<name>[^/]+/[^/]+)/hardware")
+def request_hardware(hub: HubApp, call: Call, name: str) -> Response:
     repository = hub.repository(call, "space", name, write=True)
-    if what == "hardware":
-        repository.state["hardware"] = call.json["flavor"]
-        repository.save()
+    repository.state["hardware"] = call.json["flavor"]
+    repository.save()
     return JSONResponse(runtime_of(repository))
 
 

@@ -46,7 +46,7 @@ def pointer(sha256: str, size: int) -> bytes:
 
 
 class Repository:
-    """A repository: refs, commits, discussions and settings, in a JSON file."""
+    """A repository: refs, commits, pull requests and settings, in a JSON file."""
 
     def __init__(self, path: Path, state: dict[str, Any]) -> None:
         self.path = path
@@ -161,9 +161,6 @@ class Storage:
         first = {".gitattributes": self.keep(GITATTRIBUTES.encode())}
         repository.commit("refs/heads/main", first, title="initial commit", author=author)
         return repository
-
-    def delete(self, kind: str, name: str) -> None:
-        self.repository(kind, name).path.unlink()
 
     def keep(self, content: bytes) -> dict[str, Any]:
         """Stores the content of a regular file and returns its entry for a commit."""

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from hub_server.app import GIT, REPO, Call, HubApp, Refused, decoded_commit, route, spoil
-from hub_server.storage import Missing, Repository, is_large
+from hub_server.storage import Repository, is_large
 
 NO_SPACE = "No space left on device"
 
@@ -116,7 +115,7 @@ def commit(hub: HubApp, call: Call, kind: str, name: str, revision: str) -> Resp
     texts = {"title": header["summary"], "message": header.get("description") or "", "author": call.account.name}
     answer = {"success": True, "hookOutput": ""}
     if pull_request:
-        number = _open_discussion(repository, call, header["summary"], header.get("description", ""), ref)
+        number = _open_pull_request(repository, call.account.name, header["summary"])
         made = repository.commit(f"refs/pr/{number}", files, parent=base, **texts)
         answer["pullRequestUrl"] = f"{hub.page(repository)}/discussions/{number}"
     else:
@@ -137,95 +136,28 @@ def _applied(hub: HubApp, files: dict[str, Any], lines: list[tuple[str, dict[str
                 raise Refused(400, f"LFS pointer points to a file that does not exist: {path}")
             size = in_xet.size if in_xet is not None else hub.storage.large(sha256).stat().st_size
             files[path] = hub.storage.large_entry(sha256, size)
-        elif key in ("deletedFile", "deletedFolder"):
-            gone = [f for f in files if f == path or (key == "deletedFolder" and f.startswith(path.rstrip("/") + "/"))]
-            if not gone:
-                raise Refused(404, "A file with this name doesn't exist", "EntryNotFound")
-            for file in gone:
-                del files[file]
+        elif key == "deletedFile" and files.pop(path, None) is None:
+            raise Refused(404, "A file with this name doesn't exist", "EntryNotFound")
     return files
 
 
-def _open_discussion(repository: Repository, call: Call, title: str, text: str, base: str | None) -> int:
-    discussions = repository.state["discussions"]
-    assert call.account is not None
-    discussions.append(
+def _open_pull_request(repository: Repository, author: str, title: str) -> int:
+    pull_requests = repository.state["discussions"]
+    pull_requests.append(
         {
-            "num": len(discussions) + 1,
+            "num": len(pull_requests) + 1,
             "title": title,
             "status": "open",
-            "author": {"name": call.account.name},
+            "author": {"name": author},
             "createdAt": "2026-01-01T00:00:00.000Z",
-            "isPullRequest": base is not None,
-            "base": base,
-            "events": [],
-            "text": text,
+            "isPullRequest": True,
+            "repo": {"name": repository.state["name"], "type": repository.state["kind"]},
         }
     )
-    repository.save()
-    return len(discussions)
+    return len(pull_requests)
 
 
 @route("GET", REPO + r"/discussions")
 def discussions(hub: HubApp, call: Call, kind: str, name: str) -> Response:
-    repository = hub.repository(call, kind, name)
-    found = [_shown(repository, discussion) for discussion in repository.state["discussions"]]
+    found = hub.repository(call, kind, name).state["discussions"]
     return JSONResponse({"discussions": found, "count": len(found), "start": 0})
-
-
-@route("POST", REPO + r"/discussions")
-def open_discussion(hub: HubApp, call: Call, kind: str, name: str) -> Response:
-    repository = hub.repository(call, kind, name)
-    base = "refs/heads/main" if call.json.get("pullRequest") else None
-    number = _open_discussion(repository, call, call.json["title"], call.json.get("description", ""), base)
-    if base is not None:
-        repository.refs[f"refs/pr/{number}"] = repository.refs[base]
-    repository.save()
-    return JSONResponse({"num": number, "pullRequest": base is not None})
-
-
-@route("GET", REPO + r"/discussions/(?P<number>\d+)")
-def discussion(hub: HubApp, call: Call, kind: str, name: str, number: str) -> Response:
-    repository = hub.repository(call, kind, name)
-    return JSONResponse(_shown(repository, _discussion(repository, number)))
-
-
-@route("POST", REPO + r"/discussions/(?P<number>\d+)/(?P<what>merge|status|comment|title)")
-def change_discussion(hub: HubApp, call: Call, kind: str, name: str, number: str, what: str) -> Response:
-    repository = hub.repository(call, kind, name, write=True)
-    found = _discussion(repository, number)
-    assert call.account is not None
-    event = {"id": str(len(found["events"])), "type": what, "createdAt": found["createdAt"], "author": found["author"]}
-    if what == "merge":
-        files = repository.files(f"refs/pr/{number}")
-        texts = {"title": f"{found['title']} (#{number})", "author": call.account.name}
-        found["mergeCommitId"] = repository.commit(found["base"], files, **texts)
-        found["status"] = "merged"
-    elif what == "status":
-        found["status"] = call.json["status"]
-        event |= {"type": "status-change", "data": {"status": found["status"]}}
-    elif what == "title":
-        event |= {"type": "title-change", "data": {"from": found["title"], "to": call.json["title"]}}
-        found["title"] = call.json["title"]
-    else:
-        text = {"edited": False, "hidden": False, "latest": {"raw": call.json["comment"]}}
-        event |= {"type": "comment", "data": text}
-    found["events"].append(event)
-    repository.save()
-    return JSONResponse({"newStatus": event, "newMessage": event, "newTitle": event})
-
-
-def _discussion(repository: Repository, number: str) -> dict[str, Any]:
-    for found in repository.state["discussions"]:
-        if found["num"] == int(number):
-            return found
-    raise Missing("EntryNotFound", f"There is no discussion {number}")
-
-
-def _shown(repository: Repository, found: dict[str, Any]) -> dict[str, Any]:
-    content = json.loads(json.dumps(found))
-    content["repo"] = {"name": repository.state["name"], "type": repository.state["kind"]}
-    if found["isPullRequest"]:
-        content |= {"changes": {"base": found["base"], "mergeCommitId": found.get("mergeCommitId")}}
-        content |= {"filesWithConflicts": [], "diff": ""}
-    return content
