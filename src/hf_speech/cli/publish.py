@@ -7,26 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from hf_speech.cli.options import (
-    CreatePROption,
-    DryRunOption,
-    MessageOption,
-    PublicOption,
-    RepoIdOption,
-    TagOption,
-    VerifyOption,
-)
+from hf_speech.cli import options
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
 
 
 def publish(
     run_dir: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
-    repo_id: RepoIdOption,
-    public: PublicOption = False,
-    tag: TagOption = None,
-    create_pr: CreatePROption = False,
-    message: MessageOption = None,
+    repo_id: options.RepoIdOption,
+    public: options.PublicOption = False,
+    tag: options.TagOption = None,
+    create_pr: options.CreatePROption = False,
+    message: options.MessageOption = None,
     license: Annotated[
         str | None,
         typer.Option(
@@ -42,8 +34,8 @@ def publish(
     replaces: Annotated[
         str | None, typer.Option("--replaces", help="OWNER/MODEL that this model replaces; its page will link here.")
     ] = None,
-    dry_run: DryRunOption = False,
-    verify: VerifyOption = True,
+    dry_run: options.DryRunOption = False,
+    verify: options.VerifyOption = True,
 ) -> None:
     """Publish a run folder as a model on the Hub.
 

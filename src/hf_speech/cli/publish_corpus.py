@@ -6,15 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hf_speech.cli.options import (
-    CreatePROption,
-    DryRunOption,
-    MessageOption,
-    PublicOption,
-    RepoIdOption,
-    TagOption,
-    VerifyOption,
-)
+from hf_speech.cli import options
 from hf_speech.cli.publish import report_published
 from hf_speech.common.console import echo
 
@@ -24,18 +16,18 @@ def publish_corpus(
     corpus: Annotated[
         str, typer.Argument(help="Name of the corpus in recipes: folder, csv, fsdd, ...", show_default=False)
     ],
-    repo_id: RepoIdOption,
+    repo_id: options.RepoIdOption,
     license: Annotated[str, typer.Option("--license", help="Hub identifier of the recordings' license.")],
     language: Annotated[
         list[str] | None, typer.Option("--language", help="Language code, such as en; may be repeated.")
     ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Title of the card.")] = None,
-    public: PublicOption = False,
-    tag: TagOption = None,
-    create_pr: CreatePROption = False,
-    message: MessageOption = None,
-    dry_run: DryRunOption = False,
-    verify: VerifyOption = True,
+    public: options.PublicOption = False,
+    tag: options.TagOption = None,
+    create_pr: options.CreatePROption = False,
+    message: options.MessageOption = None,
+    dry_run: options.DryRunOption = False,
+    verify: options.VerifyOption = True,
 ) -> None:
     """Publish a corpus as a dataset on the Hub.
 

@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hf_speech.cli.options import (
-    CreatePROption,
-    DryRunOption,
-    MessageOption,
-    PublicOption,
-    RepoIdOption,
-    TagOption,
-    VerifyOption,
-)
+from hf_speech.cli import options
 from hf_speech.cli.publish import report_published
 from hf_speech.common.console import echo
 
@@ -24,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def publish_space(
-    repo_id: RepoIdOption,
+    repo_id: options.RepoIdOption,
     model: Annotated[str, typer.Option("--model", help="OWNER/MODEL, or OWNER/MODEL@REVISION.")],
     folder: Annotated[
         Path | None,
@@ -48,12 +40,12 @@ def publish_space(
     hardware: Annotated[
         str | None, typer.Option("--hardware", help="Hub hardware, such as cpu-upgrade, or zero-a10g for ZeroGPU.")
     ] = None,
-    public: PublicOption = False,
-    tag: TagOption = None,
-    create_pr: CreatePROption = False,
-    message: MessageOption = None,
-    dry_run: DryRunOption = False,
-    verify: VerifyOption = True,
+    public: options.PublicOption = False,
+    tag: options.TagOption = None,
+    create_pr: options.CreatePROption = False,
+    message: options.MessageOption = None,
+    dry_run: options.DryRunOption = False,
+    verify: options.VerifyOption = True,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait until the Hub has built the Space.")] = 0,
 ) -> None:
     """Publish a demo of a model as a Space.
@@ -65,7 +57,7 @@ def publish_space(
     from hf_speech.publishing.space import publish_space as publish_folder
     from hf_speech.publishing.static_space import publish_static_space
 
-    options: PublishOptions = {
+    delivery: PublishOptions = {
         "public": public,
         "tag": tag,
         "create_pr": create_pr,
@@ -77,7 +69,7 @@ def publish_space(
     if static:
         if folder or variable or secret or hardware:
             raise typer.BadParameter("A static Space has no folder, variables, secrets or hardware: omit them.")
-        report_published(publish_static_space(repo_id, model=model, title=title, examples=examples, **options))
+        report_published(publish_static_space(repo_id, model=model, title=title, examples=examples, **delivery))
         return
     if folder is None:
         raise typer.BadParameter("Give a folder such as spaces/transcribe, or --static.")
@@ -91,6 +83,6 @@ def publish_space(
         secrets=secret or [],
         hardware=hardware,
         wait=wait,
-        **options,
+        **delivery,
     )
     report_published(done)
