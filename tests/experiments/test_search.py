@@ -62,7 +62,8 @@ def test_only_the_best_trial_is_tested(searched: Path) -> None:
     assert values[content["best"]] == max(values)
     tested = [trial for trial in range(3) if (searched / f"trial-00{trial}" / "evaluation" / "test.json").is_file()]
     assert tested == [content["best"]]
-    assert content["record"]["evaluations"]["test"]["metrics"]
+    accuracy = content["record"]["evaluations"]["test"]["metrics"]["accuracy"]
+    assert f"evaluated once on the test split: **{accuracy:.2%}** (" in (searched / "search.md").read_text()
     assert content["command"] == COMMAND
 
 

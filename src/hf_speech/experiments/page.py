@@ -12,9 +12,10 @@ from hf_speech.common.tables import format_markdown
 from hf_speech.evaluation import wilson_interval
 from hf_speech.experiments.adaptation import AdaptationItem, adaptation_table
 from hf_speech.experiments.catalog import EXPERIMENTS
-from hf_speech.experiments.compare import Comparison, format_interval, format_value, title_with_unit
+from hf_speech.experiments.compare import Comparison, format_interval, format_value
 from hf_speech.experiments.enrollment import EnrollmentItem, enrollment_table
 from hf_speech.experiments.runs import RunRecord
+from hf_speech.experiments.search import SearchResult
 from hf_speech.experiments.suite import CORPORA, ComparisonItem, Experiment, Item, SearchItem
 from hf_speech.tasks import get_task, metric_named
 
@@ -163,25 +164,7 @@ def _item_table(item: Item, record: dict[str, Any] | None) -> str:
     content = {key: value for key, value in record.items() if key not in ("name", "kind")}
     if record["kind"] == "comparison":
         return Comparison.from_dict(content).markdown()
-    run = RunRecord.from_dict(content["record"])
-    settings = content["trials"][0]["settings"]
-    metric = content["metric"]
-    head = ["trial", *settings, title_with_unit(f"validation {metric}", metric)]
-    rows = [
-        [
-            f"{'**' if trial['number'] == content['best'] else ''}{trial['number']}"
-            f"{'**' if trial['number'] == content['best'] else ''}",
-            *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in trial["settings"].values()),
-            format_value(metric, trial["value"]) if trial["outcome"] == "complete" else trial["outcome"],
-        ]
-        for trial in content["trials"]
-    ]
-    conclusion = ""
-    if run.value("test") is not None:
-        result = f"{format_value(metric, run.value('test'))}{metric_named(metric).unit}"
-        interval = format_interval(metric, run.interval("test"))
-        conclusion = f"\n\nThe best trial, evaluated once on the test split: **{result}** ({interval})."
-    return f"`{content['command']}`\n\n{format_markdown(head, rows)}{conclusion}"
+    return SearchResult.from_dict(content).markdown()
 
 
 def _machines(found: dict[str, Any]) -> list[str]:

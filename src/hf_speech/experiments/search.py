@@ -23,11 +23,11 @@ from hf_speech.common.files import write_bytes, write_json, write_text
 from hf_speech.common.tables import format_csv, format_markdown, format_text
 from hf_speech.errors import HFSpeechError, PreemptedError, RecipeError
 from hf_speech.evaluation import evaluate_model
-from hf_speech.experiments.compare import format_value, title_with_unit
+from hf_speech.experiments.compare import format_interval, format_value, title_with_unit
 from hf_speech.experiments.runs import RunRecord, finish_run, read_run
 from hf_speech.experiments.variants import Axis, overrides_of, parse_range
 from hf_speech.inference import load_model
-from hf_speech.tasks import Task
+from hf_speech.tasks import Task, metric_named
 from hf_speech.training import Recipe, load_recipe, run_folder
 from hf_speech.training.building import make_feature_extractor
 
@@ -43,16 +43,16 @@ class SearchResult:
         command: The command that runs the search.
         trials: Number, outcome ("complete", "pruned" or "fail"), settings and value of each trial.
         best: Number of the best trial.
-        run_dir: Run folder of the best trial.
         record: Results of the best trial, including those on the test split.
+        run_dir: Run folder of the best trial, which the files do not contain.
     """
 
     metric: str
     command: str
     trials: list[dict[str, Any]]
     best: int
-    run_dir: Path
     record: RunRecord
+    run_dir: Path = Path()
 
     def rows(self) -> list[list[str]]:
         """Returns the cells of each trial; a star marks the best."""
@@ -74,13 +74,23 @@ class SearchResult:
         return format_text(self.head(), self.rows())
 
     def markdown(self) -> str:
-        """Returns the table in Markdown, preceded by the command that makes it."""
-        return f"`{self.command}`\n\n{format_markdown(self.head(), self.rows())}\n"
+        """Returns the table in Markdown, with the command that makes it and the result on the test split."""
+        table = f"`{self.command}`\n\n{format_markdown(self.head(), self.rows())}\n"
+        if (value := self.record.value("test")) is None:
+            return table
+        result, interval = metric_named(self.metric).format(value), self.record.interval("test")
+        result = f"**{result}** ({format_interval(self.metric, interval)})"
+        return f"{table}\nThe best trial, evaluated once on the test split: {result}.\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns data for JSON."""
+        """Returns data for JSON, the inverse of `from_dict`."""
         content = {key: getattr(self, key) for key in ("metric", "command", "trials", "best")}
         return {**content, "record": self.record.to_dict()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> SearchResult:
+        """Returns the result that `to_dict` was called on."""
+        return cls(**{**content, "record": RunRecord.from_dict(content["record"])})
 
     def save(self, folder: Path) -> None:
         """Writes search.csv, search.md and search.json."""
@@ -325,7 +335,7 @@ def _conclude(optuna: Any, study: Any, folder: Path, task: Task, command: str) -
         {"number": trial.number, "outcome": trial.state.name.lower(), "settings": trial.params, "value": trial.value}
         for trial in study.trials
     ]
-    return SearchResult(task.best_metric, command, trials, best, run_dir, read_run(run_dir))
+    return SearchResult(task.best_metric, command, trials, best, read_run(run_dir), run_dir)
 
 
 def _folder(folder: Path, number: int) -> Path:
