@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,11 +43,6 @@ def add(name: str, text: str) -> Plant:
     return lambda run: (run / name).write_text((run / name).read_text() + text)
 
 
-def zip_of_pickle(run: Path) -> None:
-    with zipfile.ZipFile(run / "archive.dat", "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps({"a": 1}))
-
-
 def link(name: str, target: str) -> Plant:
     def make(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
@@ -69,13 +63,10 @@ CULPRITS: dict[str, tuple[Plant, str]] = {
     "pickle called picture": (plant_pickle("curves.png"), r"curves\.png is a pickle"),
     "pickle called table": (plant_pickle("evaluation/test.csv"), r"evaluation/test\.csv is a pickle"),
     "pickle called vocabulary": (plant_pickle("vocab.json"), r"vocab\.json is (a pickle|not JSON)"),
-    "pickle in an archive": (zip_of_pickle, r"archive\.dat is an archive with a pickle inside \(archive/data\.pkl\)"),
     "program": (lambda run: (run / "tool").write_bytes(b"\x7fELF" + bytes(60)), "tool is a program"),
     "YAML that makes objects": (add("recipe.yaml", "x: !!python/object:os.PathLike {}\n"), r"recipe\.yaml"),
     # secrets
     ".env": (plant_text(".env", "A=1"), r"\.env has a name typical of files with passwords"),
-    ".netrc": (plant_text(".netrc", "machine x"), r"\.netrc has a name typical of files with passwords"),
-    "key file": (plant_text("id_rsa", "x"), "id_rsa has a name typical of files with passwords"),
     "token in the recipe": (add("recipe.yaml", f"# {TOKEN}\n"), r"recipe\.yaml, line \d+, has a Hugging Face token"),
     "token in the code": (add("recurrent.py", f"# {TOKEN}\n"), r"recurrent\.py, line \d+, has a Hugging Face token"),
     "token in a table": (add("evaluation/test.csv", f"{TOKEN}\n"), r"evaluation/test\.csv, line \d+, has a Hugging"),
