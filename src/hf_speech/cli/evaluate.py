@@ -7,25 +7,16 @@ from typing import Annotated
 
 import typer
 
-from hf_speech.cli.options import (
-    BeamSizeOption,
-    CorpusOption,
-    LanguageModelOption,
-    LMWeightOption,
-    ModelArgument,
-    PhoneWeightOption,
-    SplitOption,
-    WordScoreOption,
-)
+from hf_speech.cli import options
 from hf_speech.cli.process import measure, prepare_inference
 from hf_speech.common.console import echo
 
 
 def evaluate(
     context: typer.Context,
-    model: ModelArgument,
-    corpus: CorpusOption = None,
-    split: SplitOption = "test",
+    model: options.ModelArgument,
+    corpus: options.CorpusOption = None,
+    split: options.SplitOption = "test",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -33,11 +24,11 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch_size", min=1, max=65536, help="Utterances per batch.")] = 16,
-    language_model: LanguageModelOption = None,
-    lm_weight: LMWeightOption = None,
-    word_score: WordScoreOption = None,
-    phone_weight: PhoneWeightOption = None,
-    beam_size: BeamSizeOption = None,
+    language_model: options.LanguageModelOption = None,
+    lm_weight: options.LMWeightOption = None,
+    word_score: options.WordScoreOption = None,
+    phone_weight: options.PhoneWeightOption = None,
+    beam_size: options.BeamSizeOption = None,
     noise_folder: Annotated[
         str | None, typer.Option("--noise_folder", help="Folder of noise to add to every recording.")
     ] = None,

@@ -8,14 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hf_speech.cli.options import (
-    AnyModelArgument,
-    BeamSizeOption,
-    FilesArgument,
-    LMWeightOption,
-    PhoneWeightOption,
-    WordScoreOption,
-)
+from hf_speech.cli import options
 from hf_speech.cli.process import prepare_inference
 from hf_speech.common.console import echo
 from hf_speech.common.files import write_text
@@ -23,8 +16,8 @@ from hf_speech.common.text import one_line
 
 
 def transcribe(
-    model: AnyModelArgument,
-    files: FilesArgument,
+    model: options.AnyModelArgument,
+    files: options.FilesArgument,
     output_format: Annotated[
         Literal["text", "srt", "vtt", "json"], typer.Option("--format", help="Output format.")
     ] = "text",
@@ -38,10 +31,10 @@ def transcribe(
             help="ARPA file: decode with a beam search instead of greedily; 'auto' uses the one in the model's folder.",
         ),
     ] = None,
-    lm_weight: LMWeightOption = None,
-    word_score: WordScoreOption = None,
-    phone_weight: PhoneWeightOption = None,
-    beam_size: BeamSizeOption = None,
+    lm_weight: options.LMWeightOption = None,
+    word_score: options.WordScoreOption = None,
+    phone_weight: options.PhoneWeightOption = None,
+    beam_size: options.BeamSizeOption = None,
     hot_words: Annotated[
         str | None, typer.Option("--hot_words", help="Words to favor, such as names: 'MARY,ZIP'.")
     ] = None,
