@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from cards import AN4, DIGITS, figures
+from cards import AN4, DIGITS, PRETRAINED, figures
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from hf_speech.data.corpora import CORPORA
 from hf_speech.data.corpora.emotion_base import EmotionCorpus
 from hf_speech.errors import PublishError
 from hf_speech.publishing import check_card, render_card
 from hf_speech.publishing.card.context import percent
-from hf_speech.publishing.card.corpora import corpus_facts
+from hf_speech.publishing.card.corpora import corpus_facts, corpus_template
+from hf_speech.publishing.card.templates import _environment, templates_dir, unmarked
 
 
 def test_metadata_is_complete_and_comes_from_the_files(an4_card: str) -> None:
@@ -72,6 +74,16 @@ def test_cards_have_all_sections(folder: Path) -> None:
     assert "\n\n\n" not in content
 
 
+@pytest.mark.parametrize("folder", sorted(PRETRAINED.iterdir()), ids=lambda folder: folder.name)
+def test_the_hub_shows_every_table_as_one(folder: Path) -> None:
+    content = ModelCard(render_card(folder, repo_id="anna/x", revision="v1")).text
+    tokens = [token.type for token in MarkdownIt("commonmark").enable("table").parse(content)]
+    lines = [line for line in content.splitlines() if line.startswith("|")]
+    delimiters = [line for line in lines if set(line) <= set("|-\\")]
+    assert tokens.count("table_open") == len(delimiters) > 2
+    assert tokens.count("tr_open") + len(delimiters) == len(lines)
+
+
 def test_texts_match_task_and_corpus(digits_card: str, known: Path, an4_card: str) -> None:
     assert "zero, one, two, three, four, five, six, seven, eight, nine" in digits_card
     assert "cc-by-sa-4.0" in digits_card
@@ -80,11 +92,12 @@ def test_texts_match_task_and_corpus(digits_card: str, known: Path, an4_card: st
     for name, row in figures(known)["per_class"].items():
         cells = " | ".join(f"{percent(row[key])}%" for key in ("precision", "recall", "f1"))
         assert f"| {name} | {row['num_utterances']} | {cells} |" in digits_card
-    assert "LSTM" in digits_card
+    assert "The model has 2 bidirectional LSTM layers of 96 units in each direction" in digits_card
     assert "with speakers who were left out of training" in an4_card
     assert "--language_model language_model.arpa" in an4_card
     assert "It needs the whole recording before it writes anything" in an4_card
     assert "A frame spans 40 ms" in an4_card
+    assert "3 bidirectional GRU layers of 256 units in each direction and a linear layer" in an4_card
     assert "None of the voices" not in an4_card
 
 
@@ -111,6 +124,7 @@ def test_every_corpus_has_texts(name: str, digits: Path) -> None:
     assert CORPORA[name].title in card
     assert (CORPORA[name].license or "not recorded" if name != "synthetic" else "none: the speech") in card
     assert ("It recognizes how actors portray emotions" in card) == issubclass(CORPORA[name], EmotionCorpus)
+    assert ("by [eSpeak NG](https://github.com/espeak-ng/espeak-ng) in many voices" in card) == (name == "synthetic")
     language = CORPORA[name].language
     assert ModelCard(card).data.language == (None if language is None else [language])
 
@@ -282,6 +296,19 @@ def test_a_card_names_all_corpora_of_a_mixture(digits: Path) -> None:
     assert "By corpus, test split" in card
     assert "hf download anna/digits --local-dir digits && hf-speech evaluate digits --split test" in card
     assert ModelCard(card).data.datasets == ["fsdd", "ravdess"]
+
+
+@pytest.mark.parametrize(("split", "text"), [("speakers", "no speaker in common"), ("random", "split at random")])
+def test_a_mixture_of_acted_emotions_has_their_text(split: str, text: str) -> None:
+    parts = [{"name": "crema_d", "split": "speakers"}, {"name": "ravdess", "split": split}]
+    corpus = corpus_facts("mixture", {"name": "mixture", "corpora": parts})
+    assert corpus_template(corpus) == "acted_emotions"
+    assert corpus_template(corpus_facts("mixture", {"corpora": [*parts, {"name": "fsdd"}]})) == "mixture"
+    source = "{% import 'corpora/acted_emotions.md.jinja' as about with context %}{{ about.description() }}"
+    template = _environment(templates_dir()).from_string(source)
+    shown = unmarked(template.render(corpus=corpus, split_names=["test"]))
+    assert shown.strip().startswith("CREMA-D and RAVDESS. Actors speak")
+    assert [each for each in ("no speaker in common", "split at random") if each in shown] == [text]
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,11 @@ def _mixture_facts(name: str, options: dict[str, Any], parts: list[CorpusFacts])
     return CorpusFacts(name, title, None, license, languages, None, options, parts=tuple(parts))
 
 
-def corpus_template(name: str) -> str:
-    """Returns the name of the template in `corpora/` for a corpus; the template may not exist."""
-    return "acted_emotions" if hasattr(CORPORA.get(name), "emotions") else name
+def corpus_template(corpus: CorpusFacts) -> str:
+    """Returns the name of the template in `corpora/` for a corpus or a mixture; the template may not exist."""
+    if all(hasattr(CORPORA.get(part.name), "emotions") for part in corpus.parts or [corpus]):
+        return "acted_emotions"
+    return corpus.name
 
 
 def trained_on(facts: RunFacts) -> CorpusFacts:

@@ -95,7 +95,7 @@ def render(
         "license": license,
         "code_license": CODE_LICENSE,
         "level": level.group(1) if level else None,
-        "corpus_template": find_template("corpora", corpus_template(trained_on(facts).name)),
+        "corpus_template": find_template("corpora", corpus_template(trained_on(facts))),
         "architecture_template": find_template("architectures", facts.config.get("model_type")),
     }
     body = render_template(template, context, previous or "", edited=not _is_untouched(previous or ""))
