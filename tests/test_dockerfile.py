@@ -36,7 +36,7 @@ service = Service(model)
 create_app(service)
 samples = open(sound, "rb").read()
 live = anyio.run(service.accept, service.listen(8000, "f32"), samples[-8000:], True)
-print(json.dumps([service.transcribe(samples)[0].text, live]))
+print(json.dumps([anyio.run(service.transcribe, samples)[0].text, live]))
 """
 
 
