@@ -238,8 +238,8 @@ class StateDistillation:
         hidden, mask = hidden_states[self.layer], inputs.get("attention_mask")
         lengths = torch.full((len(hidden),), inputs["input_features"].shape[1]) if mask is None else mask.sum(dim=1)
         clips = zip(sources.tolist(), lengths.tolist(), strict=True)
-        states = self.states[split]
-        targets = [self._targets(states, source, hidden.shape[1], length) for source, length in clips]
+        states_of = self.states[split]
+        targets = [self._targets(states_of, source, hidden.shape[1], length) for source, length in clips]
         known = torch.from_numpy(np.stack([known for _, known in targets])).to(hidden.device)
         target = torch.from_numpy(np.concatenate([states for states, _ in targets])).to(hidden.device)
         predicted, target = self.projection(hidden[known]).float(), target.float()
