@@ -84,6 +84,12 @@ def test_the_hub_shows_every_table_as_one(folder: Path) -> None:
     assert tokens.count("tr_open") + len(delimiters) == len(lines)
 
 
+def test_no_template_inserts_a_text_that_begins_or_ends_with_a_space() -> None:
+    # Inserted values are joined to one line without spaces around them.
+    for file in templates_dir().rglob("*.jinja"):
+        assert not re.findall(r'\{\{ "(?: [^"]*|[^"]* )"', file.read_text(encoding="utf-8")), file.name
+
+
 def test_texts_match_task_and_corpus(digits_card: str, known: Path, an4_card: str) -> None:
     assert "zero, one, two, three, four, five, six, seven, eight, nine" in digits_card
     assert "cc-by-sa-4.0" in digits_card
