@@ -83,6 +83,7 @@ def test_writes_the_files_of_a_static_page(runtime: Path, tmp_path: Path, model:
             r"on AN4 \(CMU Census\): names, .* in American English\. On its .* of 100 words",
         ),
         ("fsdd-digits", r"trained on Free Spoken Digit Dataset: single English digits\.$"),
+        ("emotion", r"on RAVDESS and CREMA-D: a few sentences, spoken by actors who were asked for an emotion\.$"),
     ],
 )
 def test_the_page_describes_its_model(model: str, about: str) -> None:

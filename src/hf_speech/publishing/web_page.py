@@ -29,7 +29,7 @@ from hf_speech.inference import LoadedModel
 from hf_speech.inference.examples import choose_examples
 from hf_speech.inference.onnx_description import FILE, WHOLE
 from hf_speech.publishing.assembly import spaces_dir
-from hf_speech.publishing.card.corpora import corpus_facts
+from hf_speech.publishing.card.corpora import corpus_facts, corpus_template
 from hf_speech.publishing.card.templates import corpus_domain
 from hf_speech.publishing.web_runtime import FOLDER, runtime_folder, web_dir
 
@@ -127,7 +127,7 @@ def describe(loaded: LoadedModel) -> str:
     recipe = loaded.find_file("recipe.yaml")
     corpus = corpus_title(recipe)
     if corpus is not None:
-        domain = corpus_domain(_corpus_section(recipe).get("name"))
+        domain = _domain(_corpus_section(recipe))
         sentences.append(f"It was trained on {corpus}{f': {domain}' if domain else ''}.")
     if (share := _word_error_rate(loaded)) is not None:
         sentences.append(f"On its test recordings, {100 * share:.0f} of 100 words were wrong.")
@@ -157,6 +157,13 @@ def corpus_title(recipe: Path | None) -> str | None:
             return f"{', '.join(titles)} and {last}" if titles else last
         corpus = CORPORA[options["name"]]
         return None if issubclass(corpus, ListedCorpus) and corpus.homepage is None else corpus.title
+    return None
+
+
+def _domain(options: dict[str, Any]) -> str | None:
+    """Returns the short description of the speech in the corpus of a recipe, if it has one."""
+    with suppress(LookupError, TypeError, ValueError, AttributeError):
+        return corpus_domain(corpus_template(corpus_facts(str(options.get("name")), options)))
     return None
 
 
