@@ -2,7 +2,8 @@
 
 import { Resampler } from "./hf-speech/resample.js";
 
-const PIECE_SECONDS = 0.2; // Pieces of half the length would take twice the time per second of sound.
+// Seconds. Words appear after at most one piece; pieces of 0.2 s would take half the time per second of audio.
+const PIECE_SECONDS = 0.1;
 
 class Microphone extends AudioWorkletProcessor {
   constructor({ processorOptions: { rate } }) {

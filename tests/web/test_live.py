@@ -19,7 +19,7 @@ from hf_speech.inference import load_model
 from hf_speech.publishing.web_page import served
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PIECE = 0.2  # Seconds, as in spaces/static/microphone.js.
+PIECE = 0.1  # Seconds, as in spaces/static/microphone.js.
 RATE = 16_000
 
 
@@ -77,11 +77,11 @@ def test_words_of_the_examples(run: Any, folder: Path) -> None:
     with_model.print("with the language model")
     without.print("without")
     assert len(with_model.first) == len(without.first) == 22
-    assert max(without.final) < 0.2
+    assert max(without.final) < 0.1
     assert max(with_model.first) < 0.3
     # A letter is right only when the next ones are known, and two words before and behind it wait for that.
     assert sorted(with_model.right)[-2] < 0.3
-    assert sorted(with_model.final)[-5] < 0.3
+    assert sorted(with_model.final)[-4] < 0.3
     assert with_model.changed <= 2
 
 
@@ -91,6 +91,6 @@ def test_words_of_a_corpus(run: Any, folder: Path, corpora_dir: Path) -> None:
     delays = Delays(run, folder, paths)
     delays.print("AN4's test recordings")
     assert len(delays.first) > 700
-    assert np.percentile(delays.first, 99) < 0.3
+    assert np.percentile(delays.first, 99.5) < 0.3
     assert np.percentile(delays.right, 95) < 0.3
     assert delays.changed < 50
