@@ -96,6 +96,21 @@ def test_shows_the_worst_of_many_classes(report: EvaluationReport):
     assert "per class (worst 10 of 40)" in text
 
 
+def test_the_picture_of_a_mixture_names_its_corpora(
+    report: EvaluationReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    titles: list[str] = []
+    monkeypatch.setattr(
+        "hf_speech.evaluation.report.plot_confusion_matrix",
+        lambda names, matrix, path, title: (titles.append(title), path.touch()),
+    )
+    groups = {"low": report.breakdowns["per_class"], "high": report.breakdowns["per_class"]}
+    mixed = replace(report, corpus="mixture", breakdowns={**report.breakdowns, "per_corpus": groups})
+    for each in (report, mixed):
+        each.save(tmp_path / "result.json")
+    assert titles == [f"{report.model} on tones, test split", f"{report.model} on low + high, test split"]
+
+
 def test_counts_the_confusions_that_are_not_shown(report: EvaluationReport):
     pairs = [(f"a{i}", f"b{i}", 20 - i) for i in range(14)]
     text = format_report(replace(report, confusions=pairs))

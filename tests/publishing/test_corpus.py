@@ -122,6 +122,14 @@ def test_a_card_describes_the_corpus_and_keeps_hand_written_text(digit_folder: P
     assert "Recorded in my kitchen." in render_dataset_card(written, previous=edited, **about)
 
 
+def test_the_card_of_acted_emotions_says_how_they_were_recorded(digit_folder: Path, tmp_path: Path) -> None:
+    corpus = make_corpus("folder", data_dir=str(digit_folder))
+    written = write_parquet(corpus.load(), tmp_path / "written")
+    corpus.name = "ravdess"
+    card = render_dataset_card(written, repo_id="ann/acted", corpus=corpus, options={}, license="cc-by-4.0")
+    assert "Actors speak the same few sentences with different emotions." in card
+
+
 def test_leaves_out_an_empty_split(digit_folder: Path, tmp_path: Path) -> None:
     corpus = make_corpus("folder", data_dir=str(digit_folder), validation_fraction=0.0)
     written = write_parquet(corpus.load(), tmp_path / "written")

@@ -123,7 +123,8 @@ class EvaluationReport:
             parts[1].write_bytes(format_csv(columns, rows).encode())
             if self.confusion_matrix is not None:
                 names, matrix = self.confusion_matrix
-                title = f"{self.model} on {self.corpus}, {self.split} split"
+                corpora = " + ".join(self.breakdowns.get("per_corpus") or [self.corpus])
+                title = f"{self.model} on {corpora}, {self.split} split"
                 plot_confusion_matrix(names, matrix, parts[2], title=title)
         return written
 

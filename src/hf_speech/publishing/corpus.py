@@ -23,7 +23,7 @@ from hf_speech.data.corpora import Corpus
 from hf_speech.data.corpora.base import row_features
 from hf_speech.data.inspection import inspect_corpus
 from hf_speech.errors import AudioError, PublishError
-from hf_speech.publishing.card.corpora import corpus_facts
+from hf_speech.publishing.card.corpora import corpus_facts, corpus_template
 from hf_speech.publishing.card.templates import find_template, render_template, unmarked
 from hf_speech.publishing.checks.licenses import check_name
 from hf_speech.publishing.checks.structure import read_metadata
@@ -162,7 +162,7 @@ def render_dataset_card(
         "revision": revision,
         "title": name,
         "corpus": facts,
-        "corpus_template": find_template("corpora", corpus.name),
+        "corpus_template": find_template("corpora", corpus_template(facts)),
         "splits": written.splits,
         "split_names": [split["name"] for split in written.splits],
         "classes": written.classes,
