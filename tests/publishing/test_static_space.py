@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 from hub_server import HubServer
 from hub_server.client import Client
 
@@ -20,7 +21,8 @@ from hf_speech.publishing.checks import executables
 from hf_speech.publishing.checks.formats import format_error
 from hf_speech.publishing.checks.structure import read_metadata
 from hf_speech.publishing.checks.upload import Upload
-from hf_speech.publishing.web_page import build_page, describe_sizes
+from hf_speech.publishing.static_space import find_chromium
+from hf_speech.publishing.web_page import build_page, describe_sizes, served
 from hf_speech.publishing.web_runtime import WASM, runtime_folder, web_dir
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
@@ -133,12 +135,38 @@ def test_publishes_only_exported_models_and_the_locked_runtime(runtime: Path, tm
         executables.check(upload)
 
 
+def answer_in_browser(executable: str, folder: Path, sound: Path) -> str:
+    """Opens a page in Chromium, chooses a sound, and returns the text or the most probable class."""
+    api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright, which is missing")
+    with served(folder) as address, api.sync_playwright() as driver:
+        page = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"]).new_page()
+        page.goto(address)
+        page.locator("body[data-state=ready]").wait_for()
+        page.locator("#file").set_input_files(sound)
+        page.locator("#words button, #bars li").first.wait_for()
+        page.locator("#player").wait_for()
+        words = page.locator("#words button").all_inner_texts()
+        bars = page.locator("#bars li").all_inner_texts()
+    return " ".join(word.strip() for word in words) or bars[0].split()[0]
+
+
 @pytest.mark.slow
 def test_publishes_a_trained_model_as_a_static_page(
-    hub: HubServer, client: Client, runtime: Path, tones_run: Path, beeps_run: Path, tmp_path: Path
+    hub: HubServer,
+    client: Client,
+    runtime: Path,
+    tones_run: Path,
+    beeps_run: Path,
+    make_tone: Any,
+    make_beeps: Any,
+    tmp_path: Path,
 ) -> None:
     environment: dict[str, Any] = {"HF_SPEECH_CACHE": str(cache_dir())}
-    for name, run in (("ringing", tones_run), ("beeping", beeps_run)):
+    cases = (
+        ("ringing", tones_run, make_tone(0.5, 1200.0, sampling_rate=8000, amplitude=0.3), "high"),
+        ("beeping", beeps_run, make_beeps("abc cab ba", 8000), "abc cab ba"),
+    )
+    for name, run, sound, answer in cases:
         folder = shutil.copytree(run, tmp_path / name)
         done = client.cli("publish", folder, "--repo_id", f"ann/{name}", "--no-verify")
         assert done.status == 0, done.err
@@ -157,6 +185,12 @@ def test_publishes_a_trained_model_as_a_static_page(
         card = read_metadata(files["README.md"].decode())
         assert (card["sdk"], card["models"], card["title"]) == ("static", [f"ann/{name}"], name)
         assert f"https://huggingface.co/ann/{name}" in files["index.html"].decode()
+        for path, content in files.items():
+            (tmp_path / f"{name}-page" / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"{name}-page" / path).write_bytes(content)
+        soundfile.write(tmp_path / f"{name}.wav", sound, 8000)
+        if executable := find_chromium():
+            assert answer_in_browser(executable, tmp_path / f"{name}-page", tmp_path / f"{name}.wav") == answer
         again = client.cli(*words, "--no-verify", environment=environment)
         assert "no commit was made" in again.out, again.out + again.err
     refused = client.cli(*words, "--public", environment=environment)
