@@ -1,9 +1,10 @@
 """Measures how soon the static page of a model is ready, and how soon words appear on it.
 
-A headless Chromium opens the page several times from a local server with an empty cache. Then a file is played into its
-microphone. The delay of a word is the time from its end in the audio, minus the latency of the model, until the word is
-on the page, and until it and all words before it no longer change (a language model may still revise them). CPU seconds
-are those of all browser processes. Also prints whether the browser has WebGPU, which the page does not use.
+A headless Chromium opens the page several times from a local server with an empty cache. Then the page's examples are
+played into its microphone. The delay of a word is the time from its end in the audio, minus the latency of the model,
+until the word is on the page, and until it and all words before it no longer change (a language model may still revise
+them). CPU seconds are those of all browser processes. The computation alone, of the model and the search, is timed
+separately. Also prints whether the browser has WebGPU, which the page does not use.
 
     python benchmarks/static_page.py [--model DIR] [--rounds 5]
 """
@@ -29,7 +30,6 @@ from hf_speech.publishing.static_space import find_chromium
 from hf_speech.publishing.web_page import build_page, served
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-EXAMPLES = REPOSITORY / "spaces" / "transcribe" / "examples"
 READY = "body[data-state=ready]"
 # Records the words on the page and the duration of the audio so far, whenever either changes.
 WATCH = """() => {
@@ -41,6 +41,22 @@ WATCH = """() => {
     for (const id of ["words", "clock"]) {
         new MutationObserver(note).observe(document.getElementById(id), { childList: true, subtree: true });
     }
+}"""
+# Transcribes twice in pieces of 0.1 s, as a recording, and returns the seconds of the second time.
+COMPUTE = """async ([encoded, piece]) => {
+    const { Recognizer } = await import("./hf-speech/index.js");
+    const recognizer = await Recognizer.load(new URL("model/", location.href), { precision: "packed" });
+    const content = Uint8Array.from(atob(encoded), (character) => character.charCodeAt(0));
+    const samples = new Float32Array(content.buffer);
+    let seconds;
+    for (let round = 0; round < 2; round++) {
+        const stream = recognizer.stream();
+        const started = performance.now();
+        for (let at = 0; at < samples.length; at += piece) await stream.accept(samples.subarray(at, at + piece));
+        await stream.finish();
+        seconds = (performance.now() - started) / 1000;
+    }
+    return seconds;
 }"""
 RECORDED = """async () => {
     const content = await (await fetch(document.querySelector("audio").src)).arrayBuffer();
@@ -58,14 +74,15 @@ def main() -> None:
         folder = build_page(loaded, Path(temporary) / "page")
         sound = Path(temporary) / "microphone.wav"
         pause = np.zeros(loaded.sampling_rate, dtype=np.float32)
-        clips = [soundfile.read(path, dtype="float32")[0] for path in sorted(EXAMPLES.iterdir())]
+        clips = [soundfile.read(path, dtype="float32")[0] for path in sorted((folder / "examples").iterdir())]
         soundfile.write(sound, np.concatenate([part for clip in clips for part in (pause, clip)] + [pause]), 16_000)
         flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
         flags.append(f"--use-file-for-fake-audio-capture={sound}%noloop")
         browser = driver.chromium.launch(executable_path=find_chromium(), args=flags)
         with served(folder) as address:
             opened = [open_page(browser, address) for _ in range(options.rounds)]
-            first, last, cpu, has_gpu = listen(browser, address, loaded)
+            first, last, cpu, has_gpu = listen(browser, address, soundfile.info(sound).duration, loaded)
+            factor = compute(browser, address, np.concatenate(clips), loaded.sampling_rate)
         browser.close()
     wall, seconds, megabytes = (statistics.median(values) for values in zip(*opened, strict=True))
     print("| | |\n|---|---|")
@@ -74,6 +91,7 @@ def main() -> None:
     print(f"| delay of a word beyond the latency, median of {len(first)} | {delays_text(first)} |")
     print(f"| delay until it no longer changes | {delays_text(last)} |")
     print(f"| CPU per second of audio while listening | {cpu:.3f} s |")
+    print(f"| computation per second of audio, in pieces of 0.1 s | {factor:.4f} s |")
     print(f"| WebGPU in this browser | {'yes' if has_gpu else 'no'} |")
 
 
@@ -97,7 +115,9 @@ def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
     return wall, used, sum(sizes) / 1e6
 
 
-def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], list[float], float, bool]:
+def listen(
+    browser: Browser, address: str, duration: float, loaded: Any
+) -> tuple[list[float], list[float], float, bool]:
     """Returns the first and final delays of words in seconds, CPU per second of audio, and whether WebGPU exists."""
     page = browser.new_context(bypass_csp=True).new_page()
     page.goto(address)
@@ -106,7 +126,7 @@ def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], li
     page.evaluate(WATCH)
     before = cpu_seconds()
     page.get_by_role("button", name="Speak").click()
-    page.wait_for_timeout(1000 * (sum(len(soundfile.read(path)[0]) / 16_000 + 1 for path in EXAMPLES.iterdir()) + 2))
+    page.wait_for_timeout(1000 * (duration + 1))
     page.get_by_role("button", name="Stop").click()
     page.locator("#player").wait_for(timeout=300_000)
     used = cpu_seconds() - before
@@ -125,6 +145,15 @@ def listen(browser: Browser, address: str, loaded: Any) -> tuple[list[float], li
             changed = [number for number, (*_, words) in enumerate(seen) if words[: index + 1] != final[: index + 1]]
             last.append(max(0.0, seen[changed[-1] + 1][0] - due))
     return first, last, used / (len(samples) / rate), has_gpu
+
+
+def compute(browser: Browser, address: str, samples: np.ndarray, rate: int) -> float:
+    """Returns the seconds of computation per second of audio."""
+    page = browser.new_context().new_page()
+    page.goto(address)
+    page.locator(READY).wait_for(timeout=300_000)
+    encoded = base64.b64encode(samples.astype("<f4").tobytes()).decode()
+    return float(page.evaluate(COMPUTE, [encoded, rate // 10])) / (len(samples) / rate)
 
 
 def cpu_seconds() -> float:
