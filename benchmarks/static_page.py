@@ -1,35 +1,34 @@
 """Measures how soon the static page of a model is ready, and how soon words appear on it.
 
 A headless Chromium opens the page several times from a local server with an empty cache. Then the page's examples are
-played into its microphone. The delay of a word is the time from its end in the audio, minus the latency of the model,
-until the word is on the page, and until it and all words before it no longer change (a language model may still revise
-them). CPU seconds are those of all browser processes. The computation alone, of the model and the search, is timed
-separately. Also prints whether the browser has WebGPU, which the page does not use.
+played into its microphone. The delays of words are those defined in docs/publishing.md, and include computation. CPU
+seconds are those of all browser processes. The computation alone, of the model and the search, is timed separately.
+Also prints whether the browser has WebGPU, which the page does not use.
 
-    python benchmarks/static_page.py [--model DIR] [--rounds 5]
+    python benchmarks/static_page.py [MODEL ...] [--rounds 5]
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import io
+import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import soundfile
 from playwright.sync_api import Browser, sync_playwright
 
-from hf_speech.inference import load_model, transcribe_files
+from hf_speech.inference import load_model
 from hf_speech.publishing.static_space import find_chromium
 from hf_speech.publishing.web_page import build_page, served
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+MODELS = [str(REPOSITORY / "pretrained" / name) for name in ("an4-streaming", "english-streaming")]
 READY = "body[data-state=ready]"
 # Records the words on the page and the duration of the audio so far, whenever either changes.
 WATCH = """() => {
@@ -58,18 +57,22 @@ COMPUTE = """async ([encoded, piece]) => {
     }
     return seconds;
 }"""
-RECORDED = """async () => {
-    const content = await (await fetch(document.querySelector("audio").src)).arrayBuffer();
-    return btoa(Array.from(new Uint8Array(content), (byte) => String.fromCharCode(byte)).join(""));
-}"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(REPOSITORY / "pretrained" / "an4-streaming"), help="A causal model.")
+    parser.add_argument("models", nargs="*", default=MODELS, help="Causal models.")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    loaded = load_model(options.model, "cpu")
+    columns = [measure(model, options.rounds) for model in options.models]
+    print(f"| | {' | '.join(Path(model).name for model in options.models)} |\n|---{'|---' * len(columns)}|")
+    for name in columns[0]:
+        print(f"| {name} | {' | '.join(column[name] for column in columns)} |")
+
+
+def measure(model: str, rounds: int) -> dict[str, str]:
+    """Opens the page of a model and listens with it; returns the values by name."""
+    loaded = load_model(model, "cpu")
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as driver:
         folder = build_page(loaded, Path(temporary) / "page")
         sound = Path(temporary) / "microphone.wav"
@@ -80,24 +83,23 @@ def main() -> None:
         flags.append(f"--use-file-for-fake-audio-capture={sound}%noloop")
         browser = driver.chromium.launch(executable_path=find_chromium(), args=flags)
         with served(folder) as address:
-            opened = [open_page(browser, address) for _ in range(options.rounds)]
-            first, last, cpu, has_gpu = listen(browser, address, soundfile.info(sound).duration, loaded)
+            opened = [open_page(browser, address) for _ in range(rounds)]
+            delays, cpu, has_gpu = listen(browser, address, soundfile.info(sound).duration)
             factor = compute(browser, address, np.concatenate(clips), loaded.sampling_rate)
         browser.close()
     wall, seconds, megabytes = (statistics.median(values) for values in zip(*opened, strict=True))
-    print("| | |\n|---|---|")
-    print(f"| page ready, empty cache, median of {options.rounds} | {wall:.2f} s ({seconds:.2f} s of CPU) |")
-    print(f"| transfer | {megabytes:.1f} MB |")
-    print(f"| delay of a word beyond the latency, median of {len(first)} | {delays_text(first)} |")
-    print(f"| delay until it no longer changes | {delays_text(last)} |")
-    print(f"| CPU per second of audio while listening | {cpu:.3f} s |")
-    print(f"| computation per second of audio, in pieces of 0.1 s | {factor:.4f} s |")
-    print(f"| WebGPU in this browser | {'yes' if has_gpu else 'no'} |")
-
-
-def delays_text(delays: list[float]) -> str:
-    """Returns the median and the maximum of delays as text."""
-    return f"{1000 * statistics.median(delays):.0f} ms (at most {1000 * max(delays):.0f} ms)"
+    return {
+        f"page ready, empty cache, median of {rounds}": f"{wall:.2f} s ({seconds:.2f} s of CPU)",
+        "transfer, with the language model": f"{megabytes:.1f} MB",
+        **{
+            f"delay of a word until {until}, median": f"{1000 * statistics.median(values):.0f} ms "
+            f"(at most {1000 * max(values):.0f} ms in {len(values)} words)"
+            for until, values in delays.items()
+        },
+        "computation per second of audio, in pieces of 0.1 s": f"{factor:.3f} s",
+        "CPU of the whole browser per second of audio": f"{cpu:.3f} s",
+        "WebGPU in this browser": "yes" if has_gpu else "no",
+    }
 
 
 def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
@@ -115,10 +117,8 @@ def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
     return wall, used, sum(sizes) / 1e6
 
 
-def listen(
-    browser: Browser, address: str, duration: float, loaded: Any
-) -> tuple[list[float], list[float], float, bool]:
-    """Returns the first and final delays of words in seconds, CPU per second of audio, and whether WebGPU exists."""
+def listen(browser: Browser, address: str, duration: float) -> tuple[dict[str, list[float]], float, bool]:
+    """Returns the delays of words in seconds, CPU seconds per second of audio, and whether WebGPU exists."""
     page = browser.new_context(bypass_csp=True).new_page()
     page.goto(address)
     page.locator(READY).wait_for(timeout=300_000)
@@ -130,21 +130,25 @@ def listen(
     page.get_by_role("button", name="Stop").click()
     page.locator("#player").wait_for(timeout=300_000)
     used = cpu_seconds() - before
-    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(page.evaluate(RECORDED))), dtype="float32")
+    seconds = float(page.evaluate("document.querySelector('audio').duration"))
     latency = float(page.evaluate("async () => (await (await fetch('model/export.json')).json()).latency"))
     seen = page.evaluate("window.seen")
-    final = seen[-1][2]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="json", exact=True).click()
+    final = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))["words"]
+    text = [word["text"] for word in final]
     start = min(now - played for now, played, _ in seen if played > 0)  # Start of the audio by the page's clock.
-    (transcript,) = transcribe_files(loaded, [{"array": samples, "sampling_rate": rate}], progress=False)
-    ends = {word.text: word.end for word in reversed(transcript.hypothesis.words)}
-    first, last = [], []
+    delays: dict[str, list[float]] = {"there is one": [], "it is right": [], "it is final": []}
     for index, word in enumerate(final):
-        if word in ends and final.index(word) == index:
-            due = start + ends[word] + latency
-            first.append(max(0.0, next(now for now, _, words in seen if words[index : index + 1] == [word]) - due))
-            changed = [number for number, (*_, words) in enumerate(seen) if words[: index + 1] != final[: index + 1]]
-            last.append(max(0.0, seen[changed[-1] + 1][0] - due))
-    return first, last, used / (len(samples) / rate), has_gpu
+        end = index + 1
+        times = (
+            next(now for now, _, words in seen if len(words) >= end),
+            next(now for now, _, words in seen if words[index:end] == text[index:end]),
+            seen[1 + max(number for number, (*_, words) in enumerate(seen) if words[:end] != text[:end])][0],
+        )
+        for values, now in zip(delays.values(), times, strict=True):
+            values.append(max(0.0, now - start - word["end"] - latency))
+    return delays, used / seconds, has_gpu
 
 
 def compute(browser: Browser, address: str, samples: np.ndarray, rate: int) -> float:
