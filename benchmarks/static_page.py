@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import soundfile
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from hf_speech.inference import load_model
 from hf_speech.publishing.static_space import find_chromium
@@ -117,11 +117,17 @@ def open_page(browser: Browser, address: str) -> tuple[float, float, float]:
     return wall, used, sum(sizes) / 1e6
 
 
-def listen(browser: Browser, address: str, duration: float) -> tuple[dict[str, list[float]], float, bool]:
-    """Returns the delays of words in seconds, CPU seconds per second of audio, and whether WebGPU exists."""
-    page = browser.new_context(bypass_csp=True).new_page()
+def ready_page(context: BrowserContext, address: str) -> Page:
+    """Opens the page and waits until it is ready."""
+    page = context.new_page()
     page.goto(address)
     page.locator(READY).wait_for(timeout=300_000)
+    return page
+
+
+def listen(browser: Browser, address: str, duration: float) -> tuple[dict[str, list[float]], float, bool]:
+    """Returns the delays of words in seconds, CPU seconds per second of audio, and whether WebGPU exists."""
+    page = ready_page(browser.new_context(bypass_csp=True), address)
     has_gpu = bool(page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"))
     page.evaluate(WATCH)
     before = cpu_seconds()
@@ -153,9 +159,7 @@ def listen(browser: Browser, address: str, duration: float) -> tuple[dict[str, l
 
 def compute(browser: Browser, address: str, samples: np.ndarray, rate: int) -> float:
     """Returns the seconds of computation per second of audio."""
-    page = browser.new_context().new_page()
-    page.goto(address)
-    page.locator(READY).wait_for(timeout=300_000)
+    page = ready_page(browser.new_context(), address)
     encoded = base64.b64encode(samples.astype("<f4").tobytes()).decode()
     return float(page.evaluate(COMPUTE, [encoded, rate // 10])) / (len(samples) / rate)
 
