@@ -18,7 +18,7 @@ from hf_speech.inference.pytorch import phone_model
 from hf_speech.models import ConvGRUConfig, ConvGRUForCTC, SpeechFeatureExtractor, SpeechProcessor
 from hf_speech.tasks import AutomaticSpeechRecognition
 from hf_speech.training.enroll import enroll, enrollment_recipe
-from hf_speech.training.enroll_recognizer import compute_logits, negative_logits
+from hf_speech.training.enroll_recognizer import clips_in_context, compute_logits, negative_logits
 from hf_speech.training.recipe import Recipe
 from hf_speech.training.warm_start import BaseModel
 
@@ -81,6 +81,16 @@ def test_a_recognizer_detects_the_keyword_without_training(enrolled: tuple[Path,
     assert same.time == event.time
     assert same.score == pytest.approx(event.score, abs=1e-4)
     assert not list(detector.listen([make_beeps("cba ca", seed=95)]))
+
+
+def test_clips_are_put_between_negatives(words: tuple[str, list[Path], list[str]], tmp_path: Path) -> None:
+    clips = sorted((tmp_path / "clips").iterdir())
+    (tmp_path / "noise" / "2.wav").write_bytes(b"damaged")
+    waveforms = [clips_in_context(clips * 4, [str(tmp_path / "noise")], 8000), clips_in_context(clips, [], 8000)]
+    # A second before, half a second after, and one of the clip.
+    assert all(2.5 * 8000 <= len(own["array"]) <= 5 * 8000 for own in waveforms[0])
+    assert 1 <= len(waveforms[0]) < 12, "those with a damaged negative are left out"
+    assert [own["sampling_rate"] for own in waveforms[1]] == [8000] * 3
 
 
 def test_the_folder_remains_a_recognizer_and_is_replaced_only_on_request(

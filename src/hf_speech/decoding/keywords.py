@@ -126,7 +126,7 @@ class KeywordDecoder:
         thresholds: Minimum score of an event by keyword; `THRESHOLD` for keywords that are not listed.
         smoothing_frames: See `KeywordScores`.
         refractory_frames: Number of frames after an event without another event.
-        patterns: For the logits of a recognizer, the patterns of each keyword and the labels of the logits.
+        patterns: For the logits of a recognizer, the pattern of each keyword and the labels of the logits.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class KeywordDecoder:
         thresholds: Mapping[str, float] | None = None,
         smoothing_frames: int = SMOOTHING_FRAMES,
         refractory_frames: int = REFRACTORY_FRAMES,
-        patterns: tuple[Sequence[Sequence[Pattern]], Sequence[str]] | None = None,
+        patterns: tuple[Sequence[Pattern], Sequence[str]] | None = None,
     ) -> None:
         self.keywords = tuple(keywords)
         self.seconds_per_frame = seconds_per_frame
@@ -152,7 +152,7 @@ class KeywordDecoder:
         if self._patterns is None:
             self._scores = KeywordScores(self.smoothing_frames)
         else:
-            self._scores = PatternScores(*self._patterns, self.smoothing_frames)
+            self._scores = PatternScores(*self._patterns)
         self._frames = self._ready = 0
 
     def accept(self, logits: np.ndarray) -> list[Event]:

@@ -1,11 +1,12 @@
 """Scores of keywords in the output of a recognizer: how well the last frames match the phones of a keyword.
 
 A pattern is the sequence of phones, or letters, of a keyword. A CTC path that spells it is, at each frame, at one of
-these symbols or at the blank between two of them. Each frame adds the log-probability of that symbol, relative to the
-most likely symbol of the frame, times a weight, since mistakes at some symbols of a keyword mean more than at others.
-The score at a frame is the bias plus the sum of the best path that ends there, wherever it starts. A keyword may have
-several patterns, whose scores are averaged. `training.patterns` finds symbols, weights and biases from recordings, such
-that scores are log odds.
+these symbols or at the blank between two of them. Its match is the sum over its frames of the symbol's log-probability,
+relative to that of the frame's most likely symbol. The best path that ends at a frame, wherever it starts, divides the
+frames before into parts, one for each symbol. If it matches well enough, a linear classifier computes the score, the
+log odds of the keyword, from the match, the durations of the parts, and how likely each symbol of the recognizer is in
+each part. The classifier knows what the recognizer often confuses, and what distinguishes a keyword from similar words.
+`training.patterns` finds the symbols and the classifier from a few recordings.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from hf_speech.errors import ModelError
 PATTERNS = "keyword_patterns.json"
 """The file in a recognizer's folder that contains the patterns of keywords."""
 IMPOSSIBLE = -1e9
+WINDOW = 61
+"""Number of frames in which a match must start and end."""
+FLOOR = -8.0
+"""The lowest log-probability that the classifier distinguishes."""
 
 
 @dataclass(frozen=True)
@@ -31,83 +36,104 @@ class Pattern:
 
     Attributes:
         symbols: Its phones or letters.
-        weights: The weight of each symbol, followed by that of the blanks between them.
-        bias: The score of a perfect match.
+        weights: The weight of each feature, see `PatternMatcher.features`.
+        bias: The score if all features are zero.
+        lowest_match: The lowest match that is classified; frames that match less have no score.
     """
 
     symbols: tuple[str, ...]
-    weights: tuple[float, ...]
+    weights: tuple[float, ...] = ()
     bias: float = 0.0
+    lowest_match: float = IMPOSSIBLE
 
 
-class PatternPaths:
-    """The paths that spell a pattern. Their states are the symbols, with a blank between each two.
+class PatternMatcher:
+    """Matches logits with a pattern. The states of a path are the symbols, with a blank between each two.
 
     Args:
-        pattern: The pattern.
+        symbols: The phones or letters of the pattern.
         labels: The symbols of the recognizer, in the order of its logits; the first is the blank.
 
     Raises:
         ModelError: If the recognizer lacks a symbol.
     """
 
-    def __init__(self, pattern: Pattern, labels: Sequence[str]) -> None:
-        if missing := [symbol for symbol in pattern.symbols if symbol not in labels]:
+    def __init__(self, symbols: Sequence[str], labels: Sequence[str]) -> None:
+        if missing := [symbol for symbol in symbols if symbol not in labels]:
             raise ModelError(f"The model has no symbol {missing[0]!r} for a keyword: enroll the keyword again.")
-        count = len(pattern.symbols)
-        ids = np.zeros(2 * count - 1, dtype=np.int64)
-        ids[::2] = [labels.index(symbol) for symbol in pattern.symbols]
-        # The weight of each state, by position: each symbol has its own, and all blanks share one.
-        self.weight_of_state = np.full(len(ids), count)
-        self.weight_of_state[::2] = np.arange(count)
-        self._ids, self._bias = ids, pattern.bias
-        self._weights = np.array(pattern.weights)[self.weight_of_state]
+        self._ids = np.zeros(2 * len(symbols) - 1, dtype=np.int64)
+        self._ids[::2] = [labels.index(symbol) for symbol in symbols]
         # CTC may skip the blank between two different symbols.
-        self._skips = np.zeros(len(ids), dtype=bool)
-        self._skips[2::2] = ids[2::2] != ids[:-2:2]
+        self._skips = np.zeros(len(self._ids), dtype=bool)
+        self._skips[2::2] = self._ids[2::2] != self._ids[:-2:2]
+        self.num_features = len(symbols) * (len(labels) + 1) + 1
 
-    def evidence(self, logits: np.ndarray) -> np.ndarray:
-        """Returns relative log-probabilities `(..., frames, states)` of logits `(..., frames, symbols)`."""
-        relative: np.ndarray = logits[..., self._ids] - logits.max(axis=-1, keepdims=True)
-        return relative.astype(np.float64)
-
-    def scores(self, logits: np.ndarray, ends: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Computes the scores of the pattern.
+    def matches(self, logits: np.ndarray, ends: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Computes the best match that ends at each frame.
 
         Args:
             logits: `(batch, frames, symbols)`.
             ends: The second result for the frames before; None at the start.
 
         Returns:
-            The scores `(batch, frames)`, and the sums of the best paths that end in each state `(batch, states)`.
+            The matches `(batch, frames)`, and those of the best paths that end in each state, `(batch, states)`.
         """
-        gains = self.evidence(logits) * self._weights
+        gains = self._gains(logits)
         ends = np.full((len(logits), len(self._ids)), IMPOSSIBLE) if ends is None else ends
-        scores = np.empty(gains.shape[:2])
+        matches = np.empty(gains.shape[:2])
         for frame in range(gains.shape[1]):
             ends = self._previous(ends).max(axis=0) + gains[:, frame]
-            scores[:, frame] = ends[:, -1] + self._bias
-        return scores, ends
+            matches[:, frame] = ends[:, -1]
+        return matches, ends
 
-    def evidence_of_best(self, logits: np.ndarray) -> np.ndarray:
-        """Returns the sums of evidence by weight, `(batch, weights)`, along the best path that ends in the last frame.
+    def features(self, windows: np.ndarray) -> np.ndarray:
+        """Describes the best match that ends at the last frame of each window.
+
+        A symbol's part of a window ends halfway between the symbol's frames and those of the next symbol.
 
         Args:
-            logits: `(batch, frames, symbols)`.
+            windows: Logits `(windows, WINDOW, symbols)`.
+
+        Returns:
+            `(windows, num_features)`: for each part, the highest log-probability of each symbol of the recognizer, not
+            lower than `FLOOR`; for each part, its duration in frames; and the match, not lower than `WINDOW * FLOOR`.
         """
-        evidence = self.evidence(logits)
-        states, batch = np.arange(len(self._ids)), len(logits)
-        ends = np.full((batch, len(states)), IMPOSSIBLE)
-        sums = np.zeros((batch, len(states), self.weight_of_state.max() + 1))
-        for frame in range(evidence.shape[1]):
+        states, matches = self._best_paths(windows)
+        frames = np.arange(windows.shape[1])
+        log_probabilities = windows - np.logaddexp.reduce(windows, axis=2, keepdims=True)
+        log_probabilities = np.maximum(log_probabilities, FLOOR)
+        at_symbol = states[:, None] == np.arange(0, len(self._ids), 2)[:, None]
+        centers = (at_symbol * frames).sum(axis=2) / np.maximum(at_symbol.sum(axis=2), 1)
+        starts = (states >= 0).argmax(axis=1)
+        borders = np.ceil((centers[:, :-1] + centers[:, 1:]) / 2)
+        firsts = np.column_stack((starts, borders))[..., None]
+        ends = np.column_stack((borders, np.full(len(windows), len(frames))))[..., None]
+        parts = (frames >= firsts) & (frames < ends)
+        likely = [np.where(part[..., None], log_probabilities, FLOOR).max(axis=1) for part in parts.swapaxes(0, 1)]
+        durations = np.column_stack((len(frames) - starts, np.diff(centers)))
+        return np.column_stack((*likely, durations, np.maximum(matches, WINDOW * FLOOR)))
+
+    def _gains(self, logits: np.ndarray) -> np.ndarray:
+        """Returns relative log-probabilities `(..., frames, states)` of logits `(..., frames, symbols)`."""
+        relative: np.ndarray = logits[..., self._ids] - logits.max(axis=-1, keepdims=True)
+        return relative.astype(np.float64)
+
+    def _best_paths(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the state at each frame of the best path, `(windows, WINDOW)`, -1 before its start, and the match."""
+        gains = self._gains(windows)
+        ends = np.full((len(gains), len(self._ids)), IMPOSSIBLE)
+        steps = np.empty(gains.shape, dtype=np.int64)
+        for frame in range(gains.shape[1]):
             previous = self._previous(ends)
-            step = previous.argmax(axis=0)
-            sums = np.take_along_axis(sums, np.maximum(states - step, 0)[..., None], axis=1)
-            sums[:, 0] *= step[:, :1] == 0  # A step of one into the first state starts a path.
-            sums[:, states, self.weight_of_state] += evidence[:, frame]
-            ends = previous.max(axis=0) + evidence[:, frame] * self._weights
-        best: np.ndarray = sums[:, -1]
-        return best
+            steps[:, frame] = previous.argmax(axis=0)
+            ends = previous.max(axis=0) + gains[:, frame]
+        state = np.full(len(gains), len(self._ids) - 1)
+        states = np.full(gains.shape[:2], -1)
+        for frame in reversed(range(gains.shape[1])):
+            states[:, frame] = state
+            step = steps[np.arange(len(gains)), frame, state]
+            state = np.where(state < 0, -1, np.maximum(state - step, -1))
+        return states, ends[:, -1]
 
     def _previous(self, ends: np.ndarray) -> np.ndarray:
         """Returns sums of the best paths before a frame, `(3, batch, states)`, that advance by 0, 1 or 2 states."""
@@ -121,50 +147,53 @@ class PatternPaths:
 class PatternScores:
     """Computes the scores of keywords in a stream, like `KeywordScores`.
 
-    Patterns of a keyword may end at different frames, so the highest score of each in the last few frames counts.
-
     Args:
-        keywords: The patterns of each keyword; its score is the mean of theirs.
-        labels: The symbols of the recognizer; see `PatternPaths`.
-        smoothing_frames: The number of last frames in which a pattern may end.
+        patterns: The pattern of each keyword.
+        labels: The symbols of the recognizer; see `PatternMatcher`.
     """
 
-    def __init__(self, keywords: Sequence[Sequence[Pattern]], labels: Sequence[str], smoothing_frames: int) -> None:
-        self._keywords = [[PatternPaths(pattern, labels) for pattern in patterns] for patterns in keywords]
-        self._ends: dict[PatternPaths, np.ndarray] = {}
-        self._past: dict[PatternPaths, np.ndarray] = {}
-        self._smoothing_frames = max(smoothing_frames, 1)
+    def __init__(self, patterns: Sequence[Pattern], labels: Sequence[str]) -> None:
+        self._patterns = [(pattern, PatternMatcher(pattern.symbols, labels)) for pattern in patterns]
+        self._ends: list[np.ndarray | None] = [None] * len(patterns)
+        self._past: np.ndarray | None = None
 
     def accept(self, logits: np.ndarray) -> np.ndarray:
-        """Returns scores `(frames, keywords)` for the next logits `(frames, symbols)`."""
+        """Returns scores `(frames, keywords)` for the next logits `(frames, symbols)`, `IMPOSSIBLE` without a match."""
         return self.accept_batch(logits[None])[0]
 
     def accept_batch(self, logits: np.ndarray) -> np.ndarray:
         """Returns scores `(batch, frames, keywords)` for the next logits `(batch, frames, symbols)` of streams."""
-        means = [np.mean([self._smoothed(paths, logits) for paths in patterns], axis=0) for patterns in self._keywords]
-        return np.stack(means, axis=-1)
-
-    def _smoothed(self, paths: PatternPaths, logits: np.ndarray) -> np.ndarray:
-        """Returns the highest scores of a pattern in the last frames, `(batch, frames)`."""
-        scores, self._ends[paths] = paths.scores(logits, self._ends.get(paths))
-        past = self._past.get(paths, np.full((len(logits), self._smoothing_frames - 1), IMPOSSIBLE))
-        extended = np.concatenate((past, scores), axis=1)
-        self._past[paths] = extended[:, extended.shape[1] - past.shape[1] :]
-        if not scores.size:
-            return scores
-        highest: np.ndarray = np.lib.stride_tricks.sliding_window_view(extended, past.shape[1] + 1, axis=1).max(axis=-1)
-        return highest
+        past = before_start(len(logits), logits.shape[2]) if self._past is None else self._past
+        extended = np.concatenate((past, logits), axis=1)
+        self._past = extended[:, extended.shape[1] - past.shape[1] :]
+        scores = np.full((*logits.shape[:2], len(self._patterns)), IMPOSSIBLE)
+        for index, (pattern, matcher) in enumerate(self._patterns):
+            matches, self._ends[index] = matcher.matches(logits, self._ends[index])
+            rows, frames = np.nonzero(matches >= pattern.lowest_match)
+            if len(rows):
+                windows = extended[rows[:, None], frames[:, None] + np.arange(WINDOW)]
+                scores[rows, frames, index] = matcher.features(windows) @ pattern.weights + pattern.bias
+        return scores
 
 
-def save_patterns(folder: Path, keywords: Mapping[str, Sequence[Pattern]]) -> None:
+def before_start(batch: int, symbols: int) -> np.ndarray:
+    """Returns the logits before the start of streams, `(batch, WINDOW - 1, symbols)`: only the blank is possible."""
+    logits = np.full((batch, WINDOW - 1, symbols), 5 * FLOOR, dtype=np.float32)
+    logits[..., 0] = 0.0
+    return logits
+
+
+def save_patterns(folder: Path, keywords: Mapping[str, Pattern]) -> None:
     """Writes the patterns of keywords to the folder of a recognizer."""
-    write_json(
-        folder / PATTERNS, {keyword: [asdict(own) for own in patterns] for keyword, patterns in keywords.items()}
-    )
+    write_json(folder / PATTERNS, {keyword: asdict(pattern) for keyword, pattern in keywords.items()})
 
 
-def load_patterns(path: Path) -> dict[str, list[Pattern]]:
+def load_patterns(path: Path, num_labels: int) -> dict[str, Pattern]:
     """Reads the patterns of keywords.
+
+    Args:
+        path: The file.
+        num_labels: Number of symbols of the recognizer.
 
     Raises:
         ModelError: If the file is damaged.
@@ -172,15 +201,17 @@ def load_patterns(path: Path) -> dict[str, list[Pattern]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         keywords = {
-            str(keyword): [
-                Pattern(tuple(map(str, own["symbols"])), tuple(map(float, own["weights"])), float(own["bias"]))
-                for own in patterns
-            ]
-            for keyword, patterns in content.items()
+            str(keyword): Pattern(
+                tuple(map(str, own["symbols"])),
+                tuple(map(float, own["weights"])),
+                float(own["bias"]),
+                float(own["lowest_match"]),
+            )
+            for keyword, own in content.items()
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} has no patterns of keywords: enroll the keyword again.") from error
-    for keyword, patterns in keywords.items():
-        if not patterns or any(not own.symbols or len(own.weights) != len(own.symbols) + 1 for own in patterns):
+    for keyword, own in keywords.items():
+        if not own.symbols or len(own.weights) != len(own.symbols) * (num_labels + 1) + 1:
             raise ModelError(f"{path} has a damaged pattern of {keyword!r}: enroll the keyword again.")
     return keywords

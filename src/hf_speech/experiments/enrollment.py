@@ -100,10 +100,10 @@ class EnrollmentItem(Item):
         """Measures misses at `RATE` on the test negatives, and both misses and false alarms at the chosen threshold."""
         loaded = load_model(self.base, device="cpu")
         model, task = keyword_model(loaded), KeywordSpotting()
-        patterns = load_patterns(run_dir / PATTERNS)[word]
+        pattern = load_patterns(run_dir / PATTERNS, len(model.labels))[word]
         spoken, others = compute_logits(model, clips, "skip"), negative_logits(model, negatives, "test_negatives")
-        records = detection_records(patterns, word, word, spoken, model.labels)
-        records += detection_records(patterns, word, OTHER, others, model.labels)
+        records = detection_records(pattern, word, word, spoken, model.labels)
+        records += detection_records(pattern, word, OTHER, others, model.labels)
         metrics = task.metrics_from_counts(task.tally(records).sum(axis=0))
         subtract_thresholds(records, {word: threshold})
         above = [sum(score >= 0 for _, _, score in record["peaks"]) for record in records]

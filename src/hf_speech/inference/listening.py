@@ -119,7 +119,7 @@ class Detector:
         self.sampling_rate, self.latency = self._stream.sampling_rate, self._stream.latency
         path = self._stream.find_file(DetectorOptions.FILE)
         self.options = DetectorOptions.load(path) if options is None else options
-        enrolled = None if patterns is None else load_patterns(patterns)
+        enrolled = None if patterns is None else load_patterns(patterns, len(self._stream.labels))
         self.keywords = tuple(self._stream.labels[1:] if enrolled is None else enrolled)
         if threshold is not None:
             self.options = dataclasses.replace(self.options, thresholds=dict.fromkeys(self.keywords, threshold))

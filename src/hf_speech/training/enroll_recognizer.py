@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from hf_speech.common.console import echo
 from hf_speech.common.text import counted, plural
+from hf_speech.data.audio import AudioSource, read_audio
+from hf_speech.data.augmentation import Augmentation
 from hf_speech.data.cache import build_once, cache_dir, digest
 from hf_speech.data.corpora.excerpts import cut_folder
 from hf_speech.data.corpora.keywords import OTHER
 from hf_speech.decoding import find_peaks
-from hf_speech.decoding.keywords import REFRACTORY_FRAMES, SMOOTHING_FRAMES
+from hf_speech.decoding.keywords import REFRACTORY_FRAMES
 from hf_speech.decoding.patterns import PATTERNS, Pattern, save_patterns
-from hf_speech.errors import CorpusError, RecipeError
+from hf_speech.errors import AudioError, CorpusError, RecipeError
 from hf_speech.evaluation.thresholds import TunedThresholds, thresholds_for
 from hf_speech.inference import LoadedModel, predict
 from hf_speech.inference.decoders import LEXICON, load_lexicon
@@ -27,7 +30,7 @@ from hf_speech.models import SpeechProcessor
 from hf_speech.tasks import Record
 from hf_speech.tasks.keyword_spotting import THRESHOLDS
 from hf_speech.training import run_folder
-from hf_speech.training.patterns import find_patterns, score_recordings
+from hf_speech.training.patterns import find_pattern, score_recordings
 from hf_speech.training.run import TrainingResult
 
 NEGATIVE_SECONDS = 60.0
@@ -61,7 +64,7 @@ def enroll_in_recognizer(
     overwrite: bool,
     command: str,
 ) -> tuple[TrainingResult, TunedThresholds]:
-    """Saves a copy of a recognizer with the patterns and the threshold of a keyword.
+    """Saves a copy of a recognizer with the pattern and the threshold of a keyword.
 
     Args:
         loaded: The recognizer, which can stream.
@@ -87,19 +90,22 @@ def enroll_in_recognizer(
             raise RecipeError(f"{run_dir} has no enrolled keyword (no {PATTERNS}), so it is not overwritten.")
     model = keyword_model(loaded)
     spoken, others = compute_logits(model, clips), negative_logits(model, negatives, "train_negatives")
-    patterns = find_patterns(spoken.logits, others.logits, model.labels, silent=[loaded.word_delimiter])
-    if not patterns:
+    in_context = compute_logits(model, clips_in_context(clips, negatives, model.sampling_rate), "skip")
+    pattern = find_pattern(
+        spoken.logits, others.logits, model.labels, silent=[loaded.word_delimiter], in_context=in_context.logits
+    )
+    if pattern is None:
         raise CorpusError(
             f"{loaded.name} recognizes too little in the recordings of {word!r}: speak clearly, or choose a "
             "longer keyword."
         )
     if validation_negatives:
         others = negative_logits(model, validation_negatives, "validation_negatives")
-    records = [*detection_records(patterns, word, word, spoken, model.labels)]
-    records += detection_records(patterns, word, OTHER, others, model.labels)
+    records = [*detection_records(pattern, word, word, spoken, model.labels)]
+    records += detection_records(pattern, word, OTHER, others, model.labels)
     tuned = thresholds_for(records, [word], rate)
     run_dir.mkdir(parents=True, exist_ok=True)
-    save_patterns(run_dir, {word: patterns})  # First, because only a folder with patterns may be overwritten.
+    save_patterns(run_dir, {word: pattern})  # First, because only a folder with a pattern may be overwritten.
     loaded.model.save_pretrained(run_dir)
     SpeechProcessor(loaded.feature_extractor, loaded.tokenizer).save_pretrained(run_dir)
     if (lexicon := load_lexicon(loaded)) is not None:
@@ -109,8 +115,35 @@ def enroll_in_recognizer(
     return TrainingResult(run_dir, loaded.model.num_parameters(), time.perf_counter() - start), tuned
 
 
+def clips_in_context(clips: Sequence[Path], negatives: Sequence[str], rate: int) -> list[dict[str, Any]]:
+    """Puts clips between random segments of negatives, without the silence around their words.
+
+    Args:
+        clips: Recordings of a keyword.
+        negatives: Folders of recordings without it.
+        rate: The sampling rate of the result in Hz.
+
+    Returns:
+        The waveform of each clip, without those whose negatives cannot be read.
+    """
+    surround = Augmentation(
+        probability=1.0,
+        trim=35.0,
+        context_folders=[str(Path(folder).expanduser()) for folder in negatives],
+        context_before=(1.0, 3.0),
+        context_after=(0.5, 1.0),
+    )
+    rng = np.random.default_rng(0)
+    waveforms = []
+    for clip in clips:
+        samples = read_audio(clip, rate)
+        with suppress(AudioError):  # A clip whose negative cannot be read is left out.
+            waveforms.append({"array": surround(samples, rate, rng), "sampling_rate": rate})
+    return waveforms
+
+
 def compute_logits(
-    model: LoadedModel, files: Sequence[Path], bad_rows: Literal["refuse", "skip"] = "refuse"
+    model: LoadedModel, files: Sequence[AudioSource], bad_rows: Literal["refuse", "skip"] = "refuse"
 ) -> RecordingLogits:
     """Computes the logits of recordings.
 
@@ -166,19 +199,19 @@ def negative_logits(model: LoadedModel, folders: Sequence[str], key: str) -> Rec
 
 
 def detection_records(
-    patterns: Sequence[Pattern], word: str, reference: str, outputs: RecordingLogits, labels: Sequence[str]
+    pattern: Pattern, word: str, reference: str, outputs: RecordingLogits, labels: Sequence[str]
 ) -> list[Record]:
     """Returns a record of each recording, as from `KeywordSpotting.score`, with the peaks of a keyword's score.
 
     Args:
-        patterns: The patterns of the keyword.
+        pattern: The pattern of the keyword.
         word: The keyword.
         reference: The class of the recordings: the keyword or `OTHER`.
         outputs: The logits of the recordings.
         labels: The symbols, in the order of the logits.
     """
     records: list[Record] = []
-    all_scores = score_recordings(patterns, outputs.logits, labels, SMOOTHING_FRAMES)
+    all_scores = score_recordings(pattern, outputs.logits, labels)
     for scores, seconds in zip(all_scores, outputs.seconds, strict=True):
         peaks = find_peaks(scores[:, None], REFRACTORY_FRAMES, float(THRESHOLDS[0]))
         record = {"reference": reference, "is_keyword": reference == word, "duration": seconds, "correct": False}

@@ -1,54 +1,62 @@
-"""Finds the patterns of a keyword in a few recordings of it; see `hf_speech.decoding.patterns`.
+"""Finds the pattern of a keyword in a few recordings of it; see `hf_speech.decoding.patterns`.
 
 * The candidates are what the recognizer recognizes in each recording. It need not be right, since the same mistakes
-  occur when others speak the keyword. The best candidates are those that distinguish the other recordings from
+  occur when others speak the keyword. The best candidate is the one that distinguishes the other recordings from
   negatives.
-* The weights of a pattern are fitted by logistic regression, to the recordings and to the places in the negatives that
-  match the pattern best. They stay near equal weights, since there are few recordings.
+* The classifier is fitted to the recordings and to the places in the negatives that match the pattern best, by linear
+  discriminant analysis (Fisher 1936, "The use of multiple measurements in taxonomic problems"). Since there are more
+  features than recordings, their covariance comes mainly from the negatives, and is shrunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from hf_speech.decoding import collapse, find_peaks
 from hf_speech.decoding.keywords import REFRACTORY_FRAMES
-from hf_speech.decoding.patterns import Pattern, PatternPaths, PatternScores
+from hf_speech.decoding.patterns import WINDOW, Pattern, PatternMatcher, PatternScores, before_start
 
-MAX_PATTERNS = 4
 MIN_SYMBOLS = 3
-WEIGHT = 0.5
-"""The weight of every symbol before the fit."""
-MIN_WEIGHT = 0.05
-STRENGTH = 0.003
-"""Penalty for each squared difference from `WEIGHT`, relative to the mean loss of an example."""
 HARDEST = 1500
-"""Number of places in the negatives that the weights of a pattern are fitted to."""
+"""Number of places in the negatives, those with the best matches, that the classifier is fitted to."""
+HIGHEST = 500
+"""Number of places in the negatives with the highest scores that it is then fitted to as well."""
+SHRINKAGE = 0.3
+"""Weight of a multiple of the identity in the covariance."""
+OVERCONFIDENCE = 6.0
+"""Factor by which scores would exceed log odds, since the classifier takes its correlated features at their word."""
 CHOICE_FRAMES = 90_000
 """Number of frames of negatives that candidates are compared on."""
-WINDOW = 60
-"""Frames before the end of a match in which it must start."""
 BATCH = 256
-LOWEST = -40.0
+LOWEST = -80.0
+"""The lowest value of a peak."""
+PEAKS = 3
+"""Maximum number of places in a recording of negatives, so that they come from many recordings."""
+Place = tuple[int, int, float]
+"""The index of a recording, a frame, and the match or score there."""
 
 
-def find_patterns(
-    clips: Sequence[np.ndarray], negatives: Sequence[np.ndarray], labels: Sequence[str], silent: Sequence[str] = ()
-) -> list[Pattern]:
-    """Finds the patterns of a keyword.
+def find_pattern(
+    clips: Sequence[np.ndarray],
+    negatives: Sequence[np.ndarray],
+    labels: Sequence[str],
+    silent: Sequence[str] = (),
+    in_context: Sequence[np.ndarray] = (),
+) -> Pattern | None:
+    """Finds the pattern of a keyword.
 
     Args:
         clips: The logits of the recordings of the keyword, each `(frames, symbols)`.
         negatives: The logits of recordings without it.
         labels: The symbols, of which the first is the blank.
         silent: Symbols that are not spoken, such as the space.
+        in_context: The logits of these recordings between others, to which the classifier is fitted as well.
 
     Returns:
-        At most `MAX_PATTERNS` patterns, the best first; none if too few symbols were recognized.
+        The pattern, or None if too few symbols were recognized.
     """
     spelled = [
         tuple(label for id_ in collapse(logits.argmax(axis=1).tolist()) if (label := labels[id_]) not in silent)
@@ -61,91 +69,84 @@ def find_patterns(
         own = spelled.index(symbols)
         others = [logits for index, logits in enumerate(clips) if index != own]
         if len(symbols) >= MIN_SYMBOLS:
-            pattern = _unfitted(symbols)
-            false = np.sort([score for *_, score in best_matches(pattern, some, labels)])
-            higher = len(false) - np.searchsorted(
-                false, [score for *_, score in best_matches(pattern, others, labels, 1)]
-            )
+            matcher = PatternMatcher(symbols, labels)
+            false = np.sort([match for *_, match in _peaks(_matches(matcher, some))])
+            true = [match for *_, match in _maxima(_matches(matcher, others))]
+            higher = len(false) - np.searchsorted(false, true)
             cost[symbols] = float(np.log1p(higher).mean())
-    best = sorted(cost, key=lambda symbols: cost[symbols])[:MAX_PATTERNS]
-    return [fit_pattern(symbols, clips, negatives, labels) for symbols in best]
+    if not cost:
+        return None
+    best, _ = min(cost.items(), key=lambda item: item[1])
+    return fit_pattern(best, [*clips, *in_context], negatives, labels)
 
 
 def fit_pattern(
     symbols: Sequence[str], clips: Sequence[np.ndarray], negatives: Sequence[np.ndarray], labels: Sequence[str]
 ) -> Pattern:
-    """Fits the weights and the bias of a pattern; see `find_patterns` for the arguments."""
-    pattern = _unfitted(symbols)
-    hardest = sorted(best_matches(pattern, negatives, labels), key=lambda match: -match[2])[:HARDEST]
-    paths = PatternPaths(pattern, labels)
-    hits = _evidence(paths, clips, best_matches(pattern, clips, labels, 1))
-    evidence = np.concatenate((hits, _evidence(paths, negatives, hardest)))
-    is_keyword = np.arange(len(evidence)) < len(clips)
-
-    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
-        bias, weights = values[0], values[1:]
-        scores = evidence @ weights + bias
-        error = (expit(scores) - is_keyword) / len(scores)
-        change = weights - WEIGHT
-        gradient = np.append(error.sum(), evidence.T @ error + 2 * STRENGTH * change)
-        losses = np.logaddexp(0, np.where(is_keyword, -scores, scores))
-        return float(losses.mean() + STRENGTH * (change**2).sum()), gradient
-
-    start = np.append(0.0, pattern.weights)
-    bounds = [(None, None)] + [(MIN_WEIGHT, None)] * len(pattern.weights)
-    bias, *weights = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x.tolist()
-    return Pattern(tuple(symbols), tuple(weights), bias)
+    """Fits the classifier of a pattern; see `find_pattern` for the arguments."""
+    matcher = PatternMatcher(symbols, labels)
+    matches = _matches(matcher, negatives)
+    hardest = _peaks(matches)[:HARDEST] or _maxima(matches)
+    hits = _features(matcher, clips, _maxima(_matches(matcher, clips)))
+    alarms = _features(matcher, negatives, hardest)
+    pattern = _discriminate(symbols, hits, alarms, lowest_match=hardest[-1][2])
+    # The highest scores are not always where the match is best.
+    highest = _peaks(score_recordings(pattern, negatives, labels))[:HIGHEST]
+    alarms = np.concatenate((alarms, _features(matcher, negatives, highest)))
+    return _discriminate(symbols, hits, alarms, pattern.lowest_match)
 
 
-def score_recordings(
-    patterns: Sequence[Pattern], recordings: Sequence[np.ndarray], labels: Sequence[str], smoothing_frames: int
-) -> list[np.ndarray]:
+def _discriminate(symbols: Sequence[str], hits: np.ndarray, alarms: np.ndarray, lowest_match: float) -> Pattern:
+    """Returns the pattern that tells the features of the keyword from those of negatives."""
+    classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=SHRINKAGE)
+    classifier.fit(np.concatenate((alarms, hits)), np.arange(len(alarms) + len(hits)) >= len(alarms))
+    weights, bias = classifier.coef_[0] / OVERCONFIDENCE, float(classifier.intercept_[0]) / OVERCONFIDENCE
+    return Pattern(tuple(symbols), tuple(weights.tolist()), bias, lowest_match)
+
+
+def score_recordings(pattern: Pattern, recordings: Sequence[np.ndarray], labels: Sequence[str]) -> list[np.ndarray]:
     """Returns the scores `(frames,)` of a keyword in the logits of recordings `(frames, symbols)`."""
+    return _in_batches(recordings, lambda logits: PatternScores([pattern], labels).accept_batch(logits)[..., 0])
+
+
+def _in_batches(recordings: Sequence[np.ndarray], compute: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    """Computes an array `(frames,)` for each recording `(frames, symbols)`, in batches of similar length."""
     order = sorted(range(len(recordings)), key=lambda index: len(recordings[index]))
-    scores: dict[int, np.ndarray] = {}
+    results: dict[int, np.ndarray] = {}
     for first in range(0, len(order), BATCH):
         batch = order[first : first + BATCH]
-        padded = np.zeros((len(batch), len(recordings[batch[-1]]), len(labels)), dtype=np.float32)
+        padded = np.zeros((len(batch), len(recordings[batch[-1]]), recordings[0].shape[1]), dtype=np.float32)
         for row, index in zip(padded, batch, strict=True):
             row[: len(recordings[index])] = recordings[index]
-        computed = PatternScores([patterns], labels, smoothing_frames).accept_batch(padded)[..., 0]
-        scores |= {index: row[: len(recordings[index])] for row, index in zip(computed, batch, strict=True)}
-    return [scores[index] for index in range(len(recordings))]
+        computed = compute(padded)
+        results |= {index: row[: len(recordings[index])] for row, index in zip(computed, batch, strict=True)}
+    return [results[index] for index in range(len(recordings))]
 
 
-def best_matches(
-    pattern: Pattern, recordings: Sequence[np.ndarray], labels: Sequence[str], count: int = 3
-) -> list[tuple[int, int, float]]:
-    """Returns the best matches in each recording: its index, the last frame and the score.
-
-    Args:
-        pattern: The pattern.
-        recordings: Logits `(frames, symbols)`.
-        labels: The symbols.
-        count: Number of matches in a recording; 1 returns exactly one for each, however bad.
-    """
-    matches = []
-    for index, scores in enumerate(score_recordings([pattern], recordings, labels, smoothing_frames=1)):
-        if count == 1:
-            matches.append((index, int(scores.argmax()), float(scores.max())))
-            continue
-        peaks = find_peaks(scores[:, None], REFRACTORY_FRAMES, LOWEST)
-        best = sorted(peaks, key=lambda peak: -peak[2])[:count]
-        matches += [(index, frame, score) for frame, _, score in best]
-    return matches
+def _matches(matcher: PatternMatcher, recordings: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns the matches `(frames,)` of each recording."""
+    return _in_batches(recordings, lambda logits: matcher.matches(logits)[0])
 
 
-def _unfitted(symbols: Sequence[str]) -> Pattern:
-    return Pattern(tuple(symbols), (WEIGHT,) * (len(symbols) + 1))
+def _peaks(recordings: Sequence[np.ndarray]) -> list[Place]:
+    """Returns the highest values, at most `PEAKS` of each recording, the highest first."""
+    places: list[Place] = []
+    for index, values in enumerate(recordings):
+        peaks = find_peaks(values[:, None], REFRACTORY_FRAMES, LOWEST)
+        highest = sorted(peaks, key=lambda peak: -peak[2])[:PEAKS]
+        places += [(index, frame, value) for frame, _, value in highest]
+    return sorted(places, key=lambda place: -place[2])
 
 
-def _evidence(
-    paths: PatternPaths, recordings: Sequence[np.ndarray], matches: Sequence[tuple[int, int, float]]
-) -> np.ndarray:
-    """Returns the evidence of each match, `(matches, weights)`."""
-    windows = np.full((len(matches), WINDOW + 1, recordings[0].shape[1]), LOWEST, dtype=np.float32)
-    windows[..., 0] = 0.0  # Before a recording, no symbol can match.
-    for window, (index, end, _) in zip(windows, matches, strict=True):
-        frames = recordings[index][max(end - WINDOW, 0) : end + 1]
-        window[len(window) - len(frames) :] = frames
-    return paths.evidence_of_best(windows)
+def _maxima(recordings: Sequence[np.ndarray]) -> list[Place]:
+    """Returns the highest value of each recording, however low."""
+    return [(index, int(values.argmax()), float(values.max())) for index, values in enumerate(recordings)]
+
+
+def _features(matcher: PatternMatcher, recordings: Sequence[np.ndarray], places: Sequence[Place]) -> np.ndarray:
+    """Returns the features of the matches that end at places, `(places, num_features)`."""
+    windows = np.empty((len(places), WINDOW, recordings[0].shape[1]), dtype=np.float32)
+    (before,) = before_start(1, windows.shape[2])
+    for window, (index, end, _) in zip(windows, places, strict=True):
+        window[:] = np.concatenate((before, recordings[index][max(end - WINDOW + 1, 0) : end + 1]))[-WINDOW:]
+    return matcher.features(windows)
