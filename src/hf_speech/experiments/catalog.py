@@ -316,9 +316,9 @@ KEYWORDS = Experiment(
             base="pretrained/english-streaming",
             note=(
                 'Settings were chosen on "computer" and "jarvis". The recognizer was trained on the speech that the '
-                "weights and thresholds come from (train-clean-5 and dev-clean), but not on test-clean. Its training "
-                'transcripts contain "computer" five times, and the other keywords never. The benchmark does not name '
-                "its speakers, so some may be both in the ten recordings and in the others."
+                "classifiers and thresholds come from (train-clean-5 and dev-clean), but not on test-clean. Its "
+                'training transcripts contain "computer" five times, and the other keywords never. The benchmark does '
+                "not name its speakers, so some may be both in the ten recordings and in the others."
             ),
         ),
     ),
