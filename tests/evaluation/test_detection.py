@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from hf_speech.data.augmentation import Conditions
 from hf_speech.evaluation.detection import detector_details, poisson_interval
 from hf_speech.inference import DetectorOptions
 from hf_speech.inference.prediction import Prediction
@@ -68,10 +69,12 @@ def loaded(tmp_path: Path) -> Any:
     )
 
 
-def details(loaded: Any, clips: list[tuple[str, np.ndarray | None, str | None]]) -> tuple[dict[str, Any], list[str]]:
+def details(
+    loaded: Any, clips: list[tuple[str, np.ndarray | None, str | None]], conditions: Conditions | None = None
+) -> tuple[dict[str, Any], list[str]]:
     references, scores, sources = (list(column) for column in zip(*clips, strict=True))
     predictions = [Prediction(index, one, 360.0) for index, one in enumerate(scores)]
-    return detector_details(loaded, [], references, predictions, sources)
+    return detector_details(loaded, [], references, predictions, sources, conditions)
 
 
 def test_counts_misses_false_alarms_and_delays(loaded: Any, tmp_path: Path) -> None:
@@ -118,6 +121,19 @@ def test_detects_consecutive_keywords(loaded: Any, tmp_path: Path) -> None:
         assert table["yes"]["miss_rate_in_stream"] == pytest.approx(missed)
         assert table["all"]["miss_rate_in_stream"] == pytest.approx(missed)
         assert table["no"]["miss_rate_in_stream"] == 0
+
+
+def test_streams_have_the_noise_of_the_clips(loaded: Any, tmp_path: Path) -> None:
+    quiet, loud = np.zeros(2 * RATE), np.full(2 * RATE, 0.9)
+    quiet[::FRAME] = 0.01  # `LoudIsYes` hears a keyword in the noise only.
+    for name, sound in (("yes.wav", quiet), ("noise/loud.wav", loud)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, sound, RATE)
+    clips: list[tuple[str, np.ndarray | None, str | None]] = [("yes", logits((10, "yes")), str(tmp_path / "yes.wav"))]
+    noise = Conditions(noise_folder=str(tmp_path / "noise"), noise_snr=-80.0)
+    for conditions, missed in ((None, 1.0), (noise, 0.0)):
+        table = details(loaded, clips, conditions)[0]["detector"]["keywords"]
+        assert table["yes"]["miss_rate_in_stream"] == missed
 
 
 def test_counts_misses_at_a_rate_relative_to_the_thresholds(loaded: Any) -> None:

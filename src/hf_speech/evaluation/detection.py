@@ -19,6 +19,7 @@ from scipy.stats import chi2
 
 from hf_speech.common.tables import format_text
 from hf_speech.data.audio import read_audio
+from hf_speech.data.augmentation import Conditions
 from hf_speech.data.corpora.excerpts import QUIET, sound_bounds
 from hf_speech.decoding import KeywordDecoder
 from hf_speech.evaluation.intervals import CONFIDENCE, wilson_interval
@@ -38,6 +39,7 @@ def detector_details(
     references: Sequence[str],
     predictions: Sequence[Prediction],
     sources: Sequence[Any],
+    conditions: Conditions | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Measures a keyword spotter at its thresholds.
 
@@ -47,6 +49,7 @@ def detector_details(
         references: The keyword of each clip, or the class of negatives.
         predictions: The predictions for the clips.
         sources: The clips without added noise; delays are counted from the ends of their words.
+        conditions: The recording conditions that the predictions simulate.
 
     Returns:
         Entries for the evaluation file (`curve`, the detection error trade-off, and `detector` if the model has
@@ -66,9 +69,9 @@ def detector_details(
     lookahead = detector.latency - decoder.seconds_per_frame
     clips, missed, alarms = (dict.fromkeys(keywords, 0) for _ in range(3))
     delays: dict[str, list[float]] = {keyword: [] for keyword in keywords}
-    spoken: list[tuple[str, Any]] = []
+    spoken: list[int] = []
     seconds = 0.0
-    for reference, prediction, source in zip(references, predictions, sources, strict=True):
+    for index, (reference, prediction, source) in enumerate(zip(references, predictions, sources, strict=True)):
         if prediction.logits is None:
             continue
         decoder.reset()
@@ -79,14 +82,14 @@ def detector_details(
                 alarms[event.keyword] += 1
             continue
         clips[reference] += 1
-        spoken.append((reference, source))
+        spoken.append(index)
         detection = next((event for event in events if event.keyword == reference), None)
         if detection is None:
             missed[reference] += 1
         else:
             end = sound_bounds(read_audio(source, rate), rate, QUIET)[1] / rate
             delays[reference].append(detection.time + lookahead - end)
-    missed_in_stream = _missed_in_streams(detector, spoken)
+    missed_in_stream = _missed_in_streams(detector, references, sources, spoken, conditions)
     groups = {keyword: [keyword] for keyword in keywords} | {"all": list(keywords)}
     table = {
         name: {
@@ -101,17 +104,36 @@ def detector_details(
     return details, _format_lines(table, seconds / 3600)
 
 
-def _missed_in_streams(detector: Detector, clips: Sequence[tuple[str, Any]]) -> Counter[str]:
-    """Counts missed clips of each keyword in streams of `CLIPS_IN_A_STREAM` clips in random order."""
-    order = np.random.default_rng(0).permutation(len(clips)).tolist()
-    rate = detector.sampling_rate
+def _missed_in_streams(
+    detector: Detector,
+    references: Sequence[str],
+    sources: Sequence[Any],
+    clips: Sequence[int],
+    conditions: Conditions | None,
+) -> Counter[str]:
+    """Counts missed clips of each keyword in streams of `CLIPS_IN_A_STREAM` clips in random order.
+
+    Args:
+        detector: The detector.
+        references: As for `detector_details`, like `sources` and `conditions`.
+        sources: The sounds.
+        clips: The indices of the clips of keywords.
+        conditions: The recording conditions, which every clip has as in the predictions.
+    """
+
+    def read(index: int) -> np.ndarray:
+        samples = read_audio(sources[index], detector.sampling_rate)
+        return samples if conditions is None else conditions.apply(samples, detector.sampling_rate, index)
+
+    order = np.random.default_rng(0).permutation(clips).tolist()
     missed: Counter[str] = Counter()
     for first in range(0, len(order), CLIPS_IN_A_STREAM):
-        stream = [clips[index] for index in order[first : first + CLIPS_IN_A_STREAM]]
-        sounds = [read_audio(source, rate) for _, source in stream]
-        ends = np.cumsum([len(sound) / rate for sound in sounds]).tolist()
+        stream = order[first : first + CLIPS_IN_A_STREAM]
+        sounds = [read(index) for index in stream]
+        ends = np.cumsum([len(sound) / detector.sampling_rate for sound in sounds]).tolist()
         events = list(detector.listen([np.concatenate(sounds)]))
-        for (keyword, _), start, end in zip(stream, [0.0, *ends], ends, strict=False):
+        for index, start, end in zip(stream, [0.0, *ends], ends, strict=False):
+            keyword = references[index]
             missed[keyword] += not any(
                 event.keyword == keyword and start <= event.time <= end + GRACE for event in events
             )

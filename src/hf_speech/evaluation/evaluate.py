@@ -92,7 +92,8 @@ def evaluate_model(
 
     details, notes = {}, []
     if task.details:
-        details, notes = resolve_name(task.details)(loaded, records, references, predictions, rows["audio"])
+        measure = resolve_name(task.details)
+        details, notes = measure(loaded, records, references, predictions, rows["audio"], conditions)
     tally = task.tally(records)
     speakers = [record["speaker"] for record in records]
     corpora = [record.get("corpus") for record in records]
