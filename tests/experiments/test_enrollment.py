@@ -72,10 +72,11 @@ def test_enrolls_keywords_and_tests_them_on_the_other_clips(
         assert linked == set(row["enrolled"])
         assert (len(linked), row["detector"]["clips"], row["num_skipped"]) == (5, 4, 0)
         assert row["miss_rate"] == 0
+        assert row["miss_rate_in_context"] == 0
         options = json.loads((folders.runs / "small-new" / word / "keywords.decoder.json").read_text())
         assert options["thresholds"] == {word: row["threshold"]}
-    # The clips to enroll are measured alone and between negatives.
-    assert sorted(measured) == [4, 4, 5, 5, 5, 5, 10, 10, 10], "negatives once, for both keywords"
+    # All clips are measured alone and between negatives.
+    assert sorted(measured) == [4, 4, 4, 4, 5, 5, 5, 5, 10, 10, 10], "negatives once, for both keywords"
     text = (tmp_path / "results.md").read_text()
     assert "### New keywords\n\n`hf-speech listen" in text
     assert "| abc | 4 | **0.0%** (0.0 to 49.0) |" in text
@@ -83,7 +84,7 @@ def test_enrolls_keywords_and_tests_them_on_the_other_clips(
     assert str(corpora) not in text
     assert item.is_done(folders)
     run_experiments(["small-new"], folders, tmp_path / "results.md", lambda line: None)
-    assert len(measured) == 9
+    assert len(measured) == 11
 
 
 def test_needs_a_folder_of_corpora(tmp_path: Path) -> None:
@@ -100,6 +101,7 @@ def row(missed: int, alarms: int) -> dict[str, Any]:
         "miss_rate": missed / 400,
         "negative_hours": 5.0,
         "detector": detector,
+        "miss_rate_in_context": (missed + 36) / 400,
     }
 
 
@@ -107,8 +109,8 @@ def test_the_table_has_intervals_and_the_mean_of_unused_keywords() -> None:
     rows = {word: row(360 if word == "computer" else 20, 5) for word in WORDS}
     table = enrollment_table({"kind": "enrollment", "rows": rows})
     assert table.startswith("`hf-speech listen X --enroll Y`\n\n| keyword |")
-    assert "| alexa | 400 | **5.0%** (3.3 to 7.6) | 15.0% (11.8 to 18.8) | 1.00 (0.32 to 2.33) | 2.0 |" in table
-    assert "| mean of the 4 not used to choose settings |  | 5.0% | 15.0% | 1.00 |  |" in table
+    assert "| alexa | 400 | **5.0%** (3.3 to 7.6) | 14.0% (10.9 to 17.7) | 15.0% (11.8 to 18.8) | 1.00 (" in table
+    assert "| mean of the 4 not used to choose settings |  | 5.0% | 14.0% | 15.0% | 1.00 |  |" in table
     assert "in 5.0 hours" in table
     assert table.endswith("were not tested: 1.")
     alone = enrollment_table({"kind": "enrollment", "rows": {"alexa": row(20, 5)}})

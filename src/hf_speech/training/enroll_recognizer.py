@@ -124,7 +124,7 @@ def clips_in_context(clips: Sequence[Path], negatives: Sequence[str], rate: int)
         rate: The sampling rate of the result in Hz.
 
     Returns:
-        The waveform of each clip, without those whose negatives cannot be read.
+        The waveform of each clip, without those for which it or a negative cannot be read.
     """
     surround = Augmentation(
         probability=1.0,
@@ -136,9 +136,8 @@ def clips_in_context(clips: Sequence[Path], negatives: Sequence[str], rate: int)
     rng = np.random.default_rng(0)
     waveforms = []
     for clip in clips:
-        samples = read_audio(clip, rate)
-        with suppress(AudioError):  # A clip whose negative cannot be read is left out.
-            waveforms.append({"array": surround(samples, rate, rng), "sampling_rate": rate})
+        with suppress(AudioError):
+            waveforms.append({"array": surround(read_audio(clip, rate), rate, rng), "sampling_rate": rate})
     return waveforms
 
 
