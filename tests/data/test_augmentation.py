@@ -89,6 +89,18 @@ def test_noise_has_the_given_snr_and_silence_stays_silent(make_tone: Any) -> Non
     np.testing.assert_array_equal(add_noise(samples, np.zeros(len(samples)), snr=10.0), samples)
 
 
+def test_traces_of_a_decoder_in_silence_are_not_amplified(make_tone: Any, tmp_path: Path) -> None:
+    samples = make_tone(0.5)
+    trace = np.full(len(samples), 1e-22, dtype=np.float32)  # Its square is a number without a finite reciprocal.
+    trace[::2] = 0
+    np.testing.assert_array_equal(add_noise(samples, trace, snr=10.0), samples)
+    soundfile.write(tmp_path / "silence.wav", trace, RATE, subtype="FLOAT")
+    augmentation = Augmentation(probability=1.0, context_folders=[str(tmp_path)], context_before=(0.5, 0.5))
+    augmented = augmentation(samples, RATE, np.random.default_rng(0))
+    assert len(augmented) > len(samples)
+    assert np.abs(augmented).max() == np.abs(samples).max()
+
+
 def test_equalizer_stays_within_its_gain(make_tone: Any) -> None:
     samples = np.random.default_rng(0).standard_normal(4096)
     gains = []

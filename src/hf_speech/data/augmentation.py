@@ -30,6 +30,10 @@ from hf_speech.errors import CorpusError, RecipeError
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 
 
+SILENCE = 1e-16
+"""Power below which noise is digital silence, of which decoders of compressed sound leave traces, such as 1e-44."""
+
+
 @dataclass(kw_only=True)
 class Augmentation:
     """Random augmentation of training waveforms. A range is `[low, high]`, and null turns a step off.
@@ -326,10 +330,10 @@ def colored_noise(num_samples: int, rng: np.random.Generator) -> np.ndarray:
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """Adds noise of the same length at a signal-to-noise ratio of `snr` dB. Silence stays silent."""
-    noise_power = np.mean(noise**2)
-    if noise_power == 0:
+    noise_power = _power(noise)
+    if noise_power < SILENCE:
         return samples
-    return samples + noise * np.sqrt(np.mean(samples**2) / noise_power / 10 ** (snr / 10))
+    return samples + noise * math.sqrt(_power(samples) / noise_power / 10 ** (snr / 10))
 
 
 def stretch_window(sampling_rate: int) -> int:
@@ -357,9 +361,13 @@ def _context(
 ) -> np.ndarray:
     """Returns `length` random samples of a recording in the folders, scaled relative to the loudness of `samples`."""
     noise = _recorded_noise(folders[int(rng.integers(len(folders)))], length, sampling_rate, rng)
-    power = np.mean(noise**2) if length else 0.0
+    power = _power(noise) if length else 0.0
     gain = 10 ** (rng.uniform(*_CONTEXT_GAIN) / 20)
-    return noise * (gain * math.sqrt(np.mean(samples**2) / power)) if power > 0 else noise
+    return noise * (gain * math.sqrt(_power(samples) / power)) if power >= SILENCE else noise
+
+
+def _power(samples: np.ndarray) -> float:
+    return float(np.mean(np.square(samples, dtype=np.float64)))
 
 
 def _recorded_noise(folder: str, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
