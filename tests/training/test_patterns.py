@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hf_speech.decoding.patterns import IMPOSSIBLE
 from hf_speech.training.patterns import find_pattern, fit_pattern, score_recordings
 
 LABELS = ("<blank>", *"abcdefgh", "|")
@@ -62,6 +63,17 @@ def test_equal_clips_have_a_pattern_and_a_click_has_none(negatives: list[np.ndar
     assert pattern is not None
     assert pattern.symbols == tuple("feehd")
     assert find_pattern([spoken("a|b", rng) for _ in range(4)], negatives, LABELS, silent=["|"]) is None
+
+
+def test_clips_that_match_worse_than_many_negatives_are_detected(
+    negatives: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr("hf_speech.training.patterns.HARDEST", 5)
+    mumbled = [spoken("bahge", rng) for _ in range(10)]
+    pattern = fit_pattern(tuple("badge"), mumbled, [*negatives, *[spoken("badge", rng) for _ in range(5)]], LABELS)
+    scores = score_recordings(pattern, mumbled, LABELS)
+    assert sum(own.max() > IMPOSSIBLE for own in scores) >= 9
 
 
 def test_negatives_without_any_match_are_enough() -> None:

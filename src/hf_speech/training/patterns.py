@@ -24,6 +24,8 @@ HARDEST = 1500
 """Number of places in the negatives, those with the best matches, that the classifier is fitted to."""
 HIGHEST = 500
 """Number of places in the negatives with the highest scores that it is then fitted to as well."""
+UNCLEAR = 0.1
+"""Share of the clips that may match too badly to be classified."""
 SHRINKAGE = 0.3
 """Weight of a multiple of the identity in the covariance."""
 OVERCONFIDENCE = 6.0
@@ -87,13 +89,15 @@ def fit_pattern(
     matcher = PatternMatcher(symbols, labels)
     matches = _matches(matcher, negatives)
     hardest = _peaks(matches)[:HARDEST] or _maxima(matches)
-    hits = _features(matcher, clips, _maxima(_matches(matcher, clips)))
-    alarms = _features(matcher, negatives, hardest)
-    pattern = _discriminate(symbols, hits, alarms, lowest_match=hardest[-1][2])
+    spoken = _maxima(_matches(matcher, clips))
+    # Many hours of negatives may all match better than some of the clips.
+    lowest_match = min(hardest[-1][2], float(np.quantile([match for *_, match in spoken], UNCLEAR)))
+    hits, alarms = _features(matcher, clips, spoken), _features(matcher, negatives, hardest)
+    pattern = _discriminate(symbols, hits, alarms, lowest_match)
     # The highest scores are not always where the match is best.
     highest = _peaks(score_recordings(pattern, negatives, labels))[:HIGHEST]
     alarms = np.concatenate((alarms, _features(matcher, negatives, highest)))
-    return _discriminate(symbols, hits, alarms, pattern.lowest_match)
+    return _discriminate(symbols, hits, alarms, lowest_match)
 
 
 def _discriminate(symbols: Sequence[str], hits: np.ndarray, alarms: np.ndarray, lowest_match: float) -> Pattern:
