@@ -224,6 +224,7 @@ class Team:
 
     def __init__(self, count: int) -> None:
         self.count, self.barrier = count, threading.Barrier(count)
+        self.failed: list[int] = []
         self.result: Any = None
 
     def member(self, rank: int) -> Processes:
@@ -245,8 +246,13 @@ class Team:
         def work(rank: int) -> None:
             try:
                 label_recordings(teachers[rank], files, table, processes=self.member(rank), progress=False, **options)
-            except (KeyError, threading.BrokenBarrierError):  # An unknown file makes `Fake` fail.
+            except KeyError:  # An unknown file makes `Fake` fail: the others go on until they would wait for it.
+                self.failed.append(rank)
+                while not self.barrier.broken and self.barrier.n_waiting + len(self.failed) < self.count:
+                    time.sleep(0.001)
                 self.barrier.abort()
+            except threading.BrokenBarrierError:
+                pass
 
         threads = [threading.Thread(target=work, args=(rank,)) for rank in range(self.count)]
         for thread in threads:
