@@ -219,6 +219,7 @@ def test_one_sentence_error_for_mistakes(
     ("words", "message"),
     [
         (["evaluate", "--noise_snr", "5"], "without --noise_folder"),
+        (["tune-detector", "--noise_snr", "5"], "without --noise_folder"),
         (["evaluate", "--output", "result.csv"], "ends in .json"),
         (["evaluate", "--output", "result"], "ends in .json"),
         (["evaluate", "--training.per_device_eval_batch_size", "2"], "has no effect on a trained model"),

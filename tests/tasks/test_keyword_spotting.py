@@ -22,8 +22,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from hf_speech.cli import main
+from hf_speech.data.augmentation import Conditions
 from hf_speech.errors import AudioError, ModelError, RecipeError
-from hf_speech.inference import Detector, DetectorOptions, load_model
+from hf_speech.inference import Detector, DetectorOptions, load_model, predict
 from hf_speech.publishing import check_card, render_card
 from hf_speech.publishing.hub import verify
 from hf_speech.tasks import get_task
@@ -236,6 +237,27 @@ def test_tune_detector_meets_the_false_alarm_rate(
     (run_dir / DetectorOptions.FILE).write_text("{}")
     with pytest.raises(ModelError, match="run hf-speech tune-detector again"):
         Detector(str(run_dir))
+    (run_dir / DetectorOptions.FILE).unlink()
+
+
+def test_tune_detector_also_measures_with_noise(
+    run_dir: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_SPEECH_CACHE", str(tmp_path))
+    passes = []
+
+    def observe(*args: Any, conditions: Conditions | None = None, **options: Any) -> Any:
+        passes.append(conditions)
+        return predict(*args, conditions=conditions, **options)
+
+    monkeypatch.setattr("hf_speech.evaluation.thresholds.predict", observe)
+    noise = ["--noise_folder", str(folder / "noise"), "--noise_snr", "5"]
+    assert run("tune-detector", str(run_dir), *noise) == 0
+    assert passes == [None, Conditions(noise_folder=noise[1], noise_snr=5.0)]
+    written = json.loads((run_dir / DetectorOptions.FILE).read_text())
+    assert written["noise"] == {"folder": "noise", "snr": 5.0}
+    assert written["negative_hours"] == pytest.approx(12 / 3600, abs=1e-3), "each recording twice"
+    assert Detector(str(run_dir)).options.thresholds == written["thresholds"]
     (run_dir / DetectorOptions.FILE).unlink()
 
 

@@ -29,15 +29,8 @@ def evaluate(
     word_score: options.WordScoreOption = None,
     phone_weight: options.PhoneWeightOption = None,
     beam_size: options.BeamSizeOption = None,
-    noise_folder: Annotated[
-        str | None, typer.Option("--noise_folder", help="Folder of noise to add to every recording.")
-    ] = None,
-    noise_snr: Annotated[
-        float | None,
-        typer.Option(
-            "--noise_snr", min=-100, max=200, help="Signal-to-noise ratio of --noise_folder in dB.", show_default="10"
-        ),
-    ] = None,
+    noise_folder: options.NoiseFolderOption = None,
+    noise_snr: options.NoiseSNROption = None,
     reverberation: Annotated[
         float | None,
         typer.Option(
@@ -60,8 +53,7 @@ def evaluate(
 
     if output is not None:
         check_destination(output)
-    if noise_folder is None and noise_snr is not None:
-        raise typer.BadParameter("there is no noise without --noise_folder", param_hint="--noise_snr")
+    snr = options.snr_of_noise(noise_folder, noise_snr)
     prepare_inference()
     loaded = load_model(model)
     given = {"lm_weight": lm_weight, "word_score": word_score, "phone_weight": phone_weight, "beam_size": beam_size}
@@ -70,7 +62,6 @@ def evaluate(
     beam = None
     if language_model is not None or any(value is not None for value in given.values()):
         beam = BeamOptions.beside(language_model, **given)
-    snr = 10.0 if noise_snr is None else noise_snr
     conditions = Conditions(reverberation, noise_folder, snr, telephone)
     report = measure(loaded, corpus, split, context.args, batch_size=batch_size, beam=beam, conditions=conditions)
     if output is None:

@@ -31,6 +31,27 @@ FilesArgument = Annotated[
 ]
 CorpusOption = Annotated[str | None, typer.Option("--corpus", help="Corpus to use instead of the training corpus.")]
 SplitOption = Annotated[str, typer.Option("--split", help="train, validation, test, or all.")]
+NoiseFolderOption = Annotated[
+    str | None, typer.Option("--noise_folder", help="Folder of noise to add to every recording.")
+]
+NoiseSNROption = Annotated[
+    float | None,
+    typer.Option(
+        "--noise_snr", min=-100, max=200, help="Signal-to-noise ratio of --noise_folder in dB.", show_default="10"
+    ),
+]
+
+
+def snr_of_noise(folder: str | None, snr: float | None) -> float:
+    """Returns the signal-to-noise ratio of the noise in dB.
+
+    Raises:
+        BadParameter: If a ratio is given without noise.
+    """
+    if folder is None and snr is not None:
+        raise typer.BadParameter("there is no noise without --noise_folder", param_hint="--noise_snr")
+    return 10.0 if snr is None else snr
+
 
 # Decoding with a language model. Omitted weights come from the file that tune-decoder wrote next to the language model.
 LanguageModelOption = Annotated[

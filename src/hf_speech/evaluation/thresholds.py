@@ -21,6 +21,7 @@ from datasets import Dataset
 from scipy.special import expit
 
 from hf_speech.common.tables import format_text
+from hf_speech.data.augmentation import Conditions
 from hf_speech.errors import CorpusError
 from hf_speech.inference import DetectorOptions, LoadedModel, predict
 from hf_speech.tasks import KeywordSpotting, Record
@@ -46,7 +47,7 @@ class TunedThresholds:
 
     Attributes:
         options: Detector options with these thresholds.
-        hours: Hours of negatives.
+        hours: Hours of negatives, twice for two passes.
         clips: Number of clips of each keyword.
         misses: Number of missed clips of each keyword.
         false_alarms: Number of false alarms of each keyword on the negatives.
@@ -94,13 +95,17 @@ class TunedThresholds:
         }
 
 
-def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float) -> TunedThresholds:
+def choose_thresholds(
+    loaded: LoadedModel, rows: Dataset, rate: float, conditions: Conditions | None = None
+) -> TunedThresholds:
     """Chooses the thresholds of a keyword spotter.
 
     Args:
         loaded: The keyword spotter.
         rows: The validation split.
         rate: Accepted false alarms per hour, over all keywords.
+        conditions: Recording conditions to simulate, in a second pass over the split. The thresholds are then chosen
+            for both passes together.
 
     Raises:
         CorpusError: If the split has no clip of a keyword, or no negatives.
@@ -110,7 +115,8 @@ def choose_thresholds(loaded: LoadedModel, rows: Dataset, rate: float) -> TunedT
     references = task.references(rows, config)
     records = [
         {"duration": prediction.duration, **task.score(reference, task.decode(prediction.logits, config))}
-        for reference, prediction in zip(references, predict(loaded, rows["audio"]), strict=True)
+        for simulated in ([None] if conditions is None else [None, conditions])
+        for reference, prediction in zip(references, predict(loaded, rows["audio"], conditions=simulated), strict=True)
         if prediction.logits is not None
     ]
     return thresholds_for(records, loaded.labels[1:], rate)
