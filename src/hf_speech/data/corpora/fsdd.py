@@ -44,6 +44,7 @@ class FSDD(ListedCorpus):
         split: "official", or "random" for a random split of each digit's recordings, as in older work.
         validation_fraction: Share of the training recordings to validate on, in a random split.
         test_fraction: Share of all recordings to test on, in a random split.
+        transcripts: Whether the digits are transcripts, for a recognizer, instead of classes.
     """
 
     name: ClassVar[str] = "fsdd"
@@ -58,6 +59,7 @@ class FSDD(ListedCorpus):
     split: Literal["official", "random"] = "official"
     validation_fraction: Share = 0.1
     test_fraction: Share = 0.1
+    transcripts: bool = False
 
     def splits(self) -> dict[str, list[Utterance]]:
         """Returns the official splits, those with held-out speakers, or random splits."""
@@ -72,7 +74,9 @@ class FSDD(ListedCorpus):
         splits: dict[str, list[Utterance]] = {"train": [], "validation": [], "test": []}
         for path, match in clips:
             split = "train" if self.split == "random" else self._split_of(match["speaker"], int(match["index"]))
-            splits[split].append(Utterance(path, label=DIGITS[int(match["digit"])], speaker=match["speaker"]))
+            digit = DIGITS[int(match["digit"])]
+            label, text = (None, digit) if self.transcripts else (digit, None)
+            splits[split].append(Utterance(path, label, text, match["speaker"]))
         if self.split == "random":
             splits = complete_splits(splits, self.validation_fraction, self.test_fraction, self.seed, by_speaker=False)
         return splits
