@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -24,8 +25,20 @@ TINY = {
 }
 
 
+@pytest.mark.parametrize(
+    ("corpus", "folder", "options", "words"),
+    [("an4", "an4", {}, ""), ("fsdd", "free-spoken-digit-dataset", {"transcripts": True}, " --transcripts true")],
+    ids=["an4", "fsdd"],
+)
 def test_evaluates_recordings_with_and_without_the_language_model(
-    small_corpora: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    small_corpora: Path,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    corpus: str,
+    folder: str,
+    options: dict[str, Any],
+    words: str,
 ) -> None:
     (tmp_path / "small.jsgf").write_text(GRAMMAR)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(TINY))
@@ -34,9 +47,10 @@ def test_evaluates_recordings_with_and_without_the_language_model(
         "small-grammar",
         "a grammar",
         str(tmp_path / "small.yaml"),
-        "an4",
+        folder,
         ("--training.learning_rate", "1e-3"),
-        tested_on="an4",
+        tested_on=corpus,
+        test_options=options,
         text=str(tmp_path / "small.jsgf"),
         voices=("tones:1+2+3+4+5",),
         sentences=12,
@@ -52,11 +66,11 @@ def test_evaluates_recordings_with_and_without_the_language_model(
         "small.yaml --sentences 12 --voices tones:1+2+3+4+5 --training.learning_rate 1e-3"
     )
     greedy, searched = (record["evaluations"][name] for name in ("test", "test-lm"))
-    assert greedy["corpus"] == searched["corpus"] == "an4"
+    assert greedy["corpus"] == searched["corpus"] == corpus
     assert greedy["decoder"] is None or "language_model" not in greedy["decoder"]
     assert searched["decoder"]["language_model"]
     run = "runs/experiments/small-grammar"
-    assert greedy["command"] == f"hf-speech evaluate {run} --corpus.name an4 --data_dir CORPORA/an4"
+    assert greedy["command"] == f"hf-speech evaluate {run} --corpus.name {corpus} --data_dir CORPORA/{folder}{words}"
     assert searched["command"] == f"{greedy['command']} --language_model {run}/language_model.arpa"
     lines = [line for line in (tmp_path / "results.md").read_text().splitlines() if line.startswith("|")]
     assert lines[-2].startswith("| a grammar |")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,6 +48,7 @@ class Item:
         base: Name of the item whose model the training starts from, which must be run first.
         tested_on: For a recipe that trains on synthesized speech: the corpus of recordings whose test split is
             evaluated. `folder` is then the folder of this corpus.
+        test_options: Options of `tested_on`.
         is_labeled: Whether the model learns labels. A base model that only learns a teacher's states is not evaluated.
     """
 
@@ -64,6 +65,7 @@ class Item:
     tuned_on: tuple[str, ...] = ()
     base: str = ""
     tested_on: str = ""
+    test_options: Mapping[str, Any] = field(default_factory=dict)
     is_labeled: bool = True
 
     @property
@@ -130,9 +132,10 @@ class Item:
             run = f"{RUNS}/{self.name}"
             recorded = folders.recorded_data_dir(self.folder)
             words = ["hf-speech", "evaluate", run, "--corpus.name", self.tested_on, *recorded]
+            words += [word for key, value in self.test_options.items() for word in (f"--{key}", json.dumps(value))]
             words += [] if beam is None else ["--language_model", f"{run}/{LANGUAGE_MODEL}"]
             data_dir = folders.data_dir(self.folder)
-            corpus = make_corpus(self.tested_on, data_dir=data_dir[1] if data_dir else None)
+            corpus = make_corpus(self.tested_on, data_dir=data_dir[1] if data_dir else None, **self.test_options)
             loaded = load_model(run_dir)
             rows = select_rows(loaded, corpus.load(), "test", corpus, trained_on=False).rows
             command = shlex.join(words)
