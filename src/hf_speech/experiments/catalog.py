@@ -349,6 +349,22 @@ UNRECORDED = Experiment(
             sentences=1000,
             note="Starts from runs/english_pieces of docs/english.md, trained on ten hours of LibriSpeech.",
         ),
+        GrammarItem(
+            "digits-grammar",
+            "spoken digits from a grammar and synthetic voices, without a recording of them",
+            "examples/digits.yaml",
+            FSDD,
+            minutes=30,
+            tested_on="fsdd",
+            test_options={"transcripts": True},
+            text="examples/digits.jsgf",
+            init_from="pretrained/english",
+            voices=(
+                *("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc"),
+                *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
+            ),
+            note="The settings were chosen on 300 clips of the training split.",
+        ),
     ),
 )
 
