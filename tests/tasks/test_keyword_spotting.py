@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from hf_speech.cli import main
 from hf_speech.data.augmentation import Conditions
-from hf_speech.errors import AudioError, ModelError, RecipeError
+from hf_speech.errors import AudioError, CorpusError, ModelError, RecipeError
 from hf_speech.inference import Detector, DetectorOptions, load_model, predict
 from hf_speech.publishing import check_card, render_card
 from hf_speech.publishing.hub import verify
@@ -293,6 +293,24 @@ def test_counts_misses_at_a_false_alarm_rate(alarms: tuple[float, ...], expected
     negatives = [record("other", 3600.0, *(("b", score) for score in alarms)), record("other", 3600.0)]
     counts = task.tally([*clips, *negatives]).sum(axis=0)
     assert task.metrics_from_counts(counts)["miss_rate_0.5"] == pytest.approx(expected)
+
+
+def test_negatives_are_needed_for_training_only(run_dir: Path, folder: Path, tmp_path: Path) -> None:
+    """Own clips and hours of other speech are enough to measure a model of somebody else."""
+    clips = ["--corpus", "keywords", "--data_dir", str(folder / "clips"), "--test_negatives", str([f"{folder}/noise"])]
+    output = tmp_path / "measured.json"
+    unsplit = ["--split", "all", "--validation_fraction", "0", "--test_fraction", "0"]
+    assert run("evaluate", str(run_dir), *clips, *unsplit, "--output", str(output)) == 0
+    measured = json.loads(output.read_text())
+    assert measured["num_utterances"] == 16 + 3
+    assert set(measured["per_class"]) == {"high", "low"}
+    shutil.copytree(folder / "clips" / "high", tmp_path / "own" / "high")
+    clips[3] = str(tmp_path / "own")
+    assert run("evaluate", str(run_dir), *clips, *unsplit, "--output", str(output)) == 0
+    assert set(json.loads(output.read_text())["per_class"]) == {"high"}, "no rate of a keyword without clips"
+    recipe = load_recipe(folder / "recipe.yaml", ["--train_negatives", "null"])
+    with pytest.raises(CorpusError, match="class 'other', which train lacks"):
+        train(recipe, tmp_path / "run")
 
 
 def test_rejects_a_corpus_without_keywords(folder: Path) -> None:

@@ -130,9 +130,10 @@ class KeywordSpotting(AudioClassification):
         return {**metrics, "accuracy": right / np.maximum(rows, 1)}
 
     def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
-        """Returns `per_class`: the miss rates of each keyword, at thresholds for its own false alarms."""
+        """Returns `per_class`: the miss rates of each keyword with clips, at thresholds for its own false alarms."""
         breakdown: dict[str, dict[str, float]] = {}
-        for name in list(config.id2label.values())[1:]:
+        spoken = {record["reference"] for record in records}
+        for name in [name for name in list(config.id2label.values())[1:] if name in spoken]:
             relevant = [
                 {**record, "peaks": [peak for peak in record["peaks"] if peak[0] == name]}
                 for record in records
