@@ -97,6 +97,14 @@ def variable_mp3(*parts: np.ndarray) -> tuple[bytes, int]:
     return content, content.find(b"\xff\xf3", 4)
 
 
+@pytest.mark.parametrize("rest", [b"L", b"LIST", b"LIST\0\0\0", b"\0LIST\0\0\0"])
+def test_reads_a_wav_that_ends_within_the_header_of_a_chunk(rest):
+    """Its format claims so few bytes per second that the last bytes are long enough to be samples."""
+    content = encode(noise(1.0), format="WAV", subtype="PCM_16")
+    content = content[:28] + struct.pack("<I", 0) + content[32:]
+    assert RATE <= len(read_audio(content + rest, RATE)) <= RATE + len(rest)
+
+
 @pytest.mark.parametrize("order", ["loud first", "quiet first", "turns"])
 @pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)], ids=["bare", "ID3"])
 def test_reads_an_mp3_without_a_length_header(order, tag):

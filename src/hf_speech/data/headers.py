@@ -159,7 +159,9 @@ def _is_sound(rest: bytes, remaining: int, order: str) -> bool:
     if not any(rest) or rest.startswith(_TAGS):
         return False
     for chunk in (rest[:8], rest[1:9]):  # after an odd length, a chunk begins a byte later
-        if all(32 <= byte < 127 for byte in chunk[:4]) and struct.unpack(order + "4xI", chunk)[0] <= remaining + 64:
+        if len(chunk) < 8 or not all(32 <= byte < 127 for byte in chunk[:4]):
+            continue
+        if struct.unpack(order + "4xI", chunk)[0] <= remaining + 64:
             return False
     return True
 
