@@ -14,8 +14,9 @@ import pytest
 import soundfile
 import torch
 import typer
+from command_line import run
 
-from hf_speech.cli.app import app, main
+from hf_speech.cli.app import app
 from hf_speech.decoding import build_arpa
 from hf_speech.evaluation import evaluate_model
 from hf_speech.experiments import search
@@ -23,13 +24,6 @@ from hf_speech.export.exporting import export_model
 from hf_speech.inference import classify_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def run(*words: str) -> int:
-    """Runs the command line in this process and returns its exit status."""
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
 
 
 @pytest.fixture

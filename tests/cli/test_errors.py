@@ -9,14 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import run
 
-from hf_speech.cli.app import app, main
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
+from hf_speech.cli.app import app
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from command_line import run
 from datasets import DatasetDict
 
-from hf_speech.cli import main
 from hf_speech.data import make_corpus
 from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.evaluation import select_rows
@@ -37,14 +37,6 @@ def write_rows(folder: Path, rows: list[tuple[str, float, str, str]]) -> None:
         for name, seconds, text, split in rows:
             soundfile.write(folder / name, rng.normal(0, 0.1, round(seconds * RATE)), RATE)
             writer.writerow([name, text, split])
-
-
-def run(*words: str) -> int:
-    try:
-        main(list(words))
-    except SystemExit as exit:
-        return int(exit.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import pytest
 import soundfile
+from command_line import run
 
-from hf_speech.cli.app import main
 from hf_speech.errors import CorpusError, HFSpeechError, RecipeError
 from hf_speech.exploration import Exploration, examples, explore
 from hf_speech.exploration.page import describe_features, format_duration
@@ -56,12 +56,6 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(self.words.split())
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
 
 
 def tones(digit_folder: Path, *overrides: str):

@@ -9,19 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from command_line import run
 
-from hf_speech.cli.app import main
 from hf_speech.errors import ModelError
 from hf_speech.export import conv_gru, exporting, layers
 from hf_speech.export.exporting import export_model
 from hf_speech.inference import load_model
 from hf_speech.inference.onnx_description import Description, is_exported
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
 
 
 def test_exports_four_files_for_a_causal_recognizer(exported_beeps: Path, beeps_run: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from command_line import run
 
-from hf_speech.cli.app import main
 from hf_speech.common.digests import digest_file
 from hf_speech.errors import AudioError, ModelError
 from hf_speech.export.exporting import export_model
@@ -38,12 +38,6 @@ def beep_files(tmp_path: Path, make_beeps: Any) -> list[str]:
         files.append(str(tmp_path / f"{index}.wav"))
         soundfile.write(files[-1], make_beeps(text, seed=1000 + index), 8000)
     return files
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
 
 
 @pytest.mark.parametrize("file", ["", "model_int8.onnx"])

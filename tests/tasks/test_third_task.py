@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from command_line import run
 from datasets import Dataset, DatasetDict
 from transformers import EvalPrediction, PreTrainedConfig
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from hf_speech.cli import main
 from hf_speech.demo import prepare_demo
 from hf_speech.errors import ModelError
 from hf_speech.exploration import explore
@@ -143,14 +143,6 @@ def _registered() -> Iterator[None]:
 def run_dir(corpus: Path, _registered: None) -> Path:
     (corpus / "recipe.yaml").write_text(RECIPE.replace("FOLDER", str(corpus)))
     return train(load_recipe(corpus / "recipe.yaml"), corpus / "run").run_dir
-
-
-def run(*words: str) -> int:
-    try:
-        main(list(words))
-    except SystemExit as exit:
-        return int(exit.code or 0)
-    return 0
 
 
 def test_a_custom_task_trains_and_is_saved(run_dir: Path, corpus: Path) -> None:

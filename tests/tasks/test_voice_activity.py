@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from command_line import run
 
-from hf_speech.cli import main
 from hf_speech.common.segments import find_segments, overlap, parse_segments
 from hf_speech.decoding.keywords import frame_probabilities
 from hf_speech.errors import CorpusError, ModelError, RecipeError
@@ -58,12 +58,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run_dir(folder: Path) -> Path:
     return train(load_recipe(folder / "recipe.yaml"), folder / "run").run_dir
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
 
 
 def test_trains_a_voice_activity_detector(run_dir: Path) -> None:

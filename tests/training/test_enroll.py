@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from command_line import run
 
-from hf_speech.cli import main
 from hf_speech.errors import AudioError, CorpusError, RecipeError
 from hf_speech.inference import Detector, LoadedModel, load_model
 from hf_speech.inference.pytorch import phone_model
@@ -61,12 +61,6 @@ def enrolled(beeps_run: Path, make_beeps: Any, tmp_path_factory: pytest.TempPath
 
 def interrupt(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main(list(words))
-    return int(exit_.value.code or 0)
 
 
 def test_a_recognizer_detects_the_keyword_without_training(enrolled: tuple[Path, list[str]], make_beeps: Any) -> None:
