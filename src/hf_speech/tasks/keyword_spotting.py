@@ -20,7 +20,7 @@ from hf_speech.decoding.keywords import (
     find_peaks,
     frame_probabilities,
 )
-from hf_speech.errors import RecipeError
+from hf_speech.errors import CorpusError, RecipeError
 from hf_speech.tasks.audio_classification import AudioClassification
 from hf_speech.tasks.base import Record
 from hf_speech.tasks.metric import Metric
@@ -67,6 +67,8 @@ class KeywordSpotting(AudioClassification):
             raise RecipeError(
                 f"This corpus has no keywords after a first class {OTHER!r}: use the corpus `keywords`, which adds it."
             )
+        if 0 not in dataset_dict["train"]["label"]:
+            raise CorpusError("There are no negatives: name folders of other speech as train_negatives.")
         return {**arguments, "vocab_size": arguments["num_labels"], "pad_token_id": 0}
 
     def preprocess_logits_for_metrics(
@@ -132,14 +134,15 @@ class KeywordSpotting(AudioClassification):
     def breakdowns(self, records: Sequence[Record], config: PreTrainedConfig) -> dict[str, dict[str, dict[str, float]]]:
         """Returns `per_class`: the miss rates of each keyword with clips, at thresholds for its own false alarms."""
         breakdown: dict[str, dict[str, float]] = {}
-        spoken = {record["reference"] for record in records}
-        for name in [name for name in list(config.id2label.values())[1:] if name in spoken]:
+        for name in list(config.id2label.values())[1:]:
             relevant = [
                 {**record, "peaks": [peak for peak in record["peaks"] if peak[0] == name]}
                 for record in records
                 if record["reference"] == name or not record["is_keyword"]
             ]
             sums = self.tally(relevant).sum(axis=0)
+            if not sums[2]:
+                continue
             metrics = self.metrics_from_counts(sums)
             breakdown[name] = {
                 "num_utterances": int(sums[2]),

@@ -47,8 +47,9 @@ def make_model(
             )
         derived["num_phones"] = lexicon.num_ids
     fitting = {name: value for name, value in derived.items() if name in inspect.signature(config_class).parameters}
+    arguments = recipe.task.config_arguments(corpus, tokenizer)
     try:
-        config = config_class(**recipe.model, **recipe.task.config_arguments(corpus, tokenizer), **fitting)
+        config = config_class(**recipe.model, **arguments, **fitting)
     except (StrictDataclassError, TypeError, ValueError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise RecipeError(f"The recipe's section model: {reason}") from error
