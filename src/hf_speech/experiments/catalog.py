@@ -324,6 +324,7 @@ KEYWORDS = Experiment(
     ),
 )
 
+NEURAL_VOICES = ("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro")
 UNRECORDED = Experiment(
     name="unrecorded",
     title="From text alone",
@@ -344,7 +345,7 @@ UNRECORDED = Experiment(
             init_from=f"{RUNS}/english_pieces",
             voices=(
                 *("en-us", "en-us-nyc", "en-gb-scotland", "en-029"),
-                *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
+                *NEURAL_VOICES,
             ),
             sentences=1000,
             note="Starts from runs/english_pieces of docs/english.md, trained on ten hours of LibriSpeech.",
@@ -361,7 +362,7 @@ UNRECORDED = Experiment(
             init_from="pretrained/english",
             voices=(
                 *("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc"),
-                *("piper:CORPORA/voices/piper", "kokoro:CORPORA/voices/kokoro"),
+                *NEURAL_VOICES,
             ),
             note="The settings were chosen on 300 clips of the training split.",
         ),
